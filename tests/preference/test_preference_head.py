@@ -148,6 +148,25 @@ def test_a_head_is_kept_at_its_lowest_held_out_loss() -> None:
     assert dev_loss(outputs) == pytest.approx(float(fitted.best_value[0]), abs=1e-9)
 
 
+def test_last_weights_are_those_after_the_last_step() -> None:
+    """Without patience nothing is selected: 6 epochs of 3 steps end at step 18, and selection changes neither end."""
+    fitted = stacked("votes", [0], patience=None)
+    _, unselected = alone("votes", 0, schedule=SCHEDULE._replace(patience=1000))
+    last = dev_loss(predict_heads(fitted.last_weights, FEATURES[DEV_ROWS])[0].double().numpy())
+    assert unselected.curve[-1]["step"] == 18
+    assert last == pytest.approx(unselected.curve[-1]["log_loss"], abs=1e-5)
+    assert last > float(fitted.best_value[0])
+
+
+def test_last_weights_of_a_head_that_ran_out_of_patience_are_those_where_it_stopped() -> None:
+    """Beside a head that goes on: the loop alone stops there."""
+    fitted = stacked("dpm_qr", [0, 1, 5], patience=1)
+    for number, seed in enumerate([0, 1, 5]):
+        _, result = alone("dpm_qr", seed, schedule=SCHEDULE._replace(patience=1))
+        last = dev_loss(predict_heads(fitted.last_weights, FEATURES[DEV_ROWS])[number].double().numpy())
+        assert last == pytest.approx(result.curve[-1]["log_loss"], abs=1e-5)
+
+
 def test_load_head_copies_one_head_of_the_stack() -> None:
     fitted = stacked("votes", [0, 1])
     model = PreferenceModel.from_encoder(tiny_bert(), PreferenceConfig(head_size=8), seed=9)

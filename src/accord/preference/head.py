@@ -32,9 +32,13 @@ class HeadWeights(NamedTuple):
 
 
 class FittedHeads(NamedTuple):
-    """`weights`: each head at its best evaluation; `best_value`, `best_step` [S]: what was found there, and when."""
+    """`weights`: each head at its best evaluation; `best_value`, `best_step` [S]: what was found there, and when.
+
+    `last_weights`: each head after its last step, which is where it ran out of patience, if it did.
+    """
 
     weights: HeadWeights
+    last_weights: HeadWeights
     best_value: Float[np.ndarray, " S"]
     best_step: list[int]
 
@@ -113,7 +117,7 @@ def fit_heads(
             _clip_each_head(trained, max_grad_norm)
             optimizer.step()
             advance(1)
-    return FittedHeads(best.weights, np.array(best.values), best.steps)
+    return FittedHeads(best.weights, best.last_weights, np.array(best.values), best.steps)
 
 
 def load_head(head: PreferenceHead, weights: HeadWeights, number: int) -> None:
@@ -134,18 +138,23 @@ class _Best:
         n_heads = len(weights.hidden_bias)
         self._current, self._patience = weights, patience
         self.weights = HeadWeights(*(tensor.detach().clone() for tensor in weights))
+        self.last_weights = HeadWeights(*(tensor.detach().clone() for tensor in weights))
         self.values, self.steps, self._waited = [float("inf")] * n_heads, [0] * n_heads, [0] * n_heads
 
     def update(self, step: int, values: Sequence[float]) -> None:
         for head, value in enumerate(values):
             if self._has_stopped(head):
                 continue
+            self._copy(head, self.last_weights)
             if value < self.values[head]:
                 self.values[head], self.steps[head], self._waited[head] = value, step, 0
-                for kept, current in zip(self.weights, self._current, strict=True):
-                    kept[head] = current[head].detach()
+                self._copy(head, self.weights)
             else:
                 self._waited[head] += 1
+
+    def _copy(self, head: int, kept: HeadWeights) -> None:
+        for to, current in zip(kept, self._current, strict=True):
+            to[head] = current[head].detach()
 
     def _has_stopped(self, head: int) -> bool:
         return self._patience is not None and self._waited[head] >= self._patience
