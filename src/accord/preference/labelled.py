@@ -80,6 +80,20 @@ def label_items(
         ConfigError: no train or dev votes; a consensus scheme with an objective that needs counts; `beta_binomial`
             where less than a tenth of the training items have two votes.
     """
+    found = count_items(prepared, annotators=annotators, groups=groups, by_label=by_label, objective=objective)
+    _check(found, objective)
+    return found
+
+
+def count_items(
+    prepared: Prepared,
+    *,
+    annotators: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
+    by_label: bool = False,
+    objective: str = "votes",
+) -> LabelledItems:
+    """Like `label_items`, for items that need no splits to learn from and to select on."""
     items, scheme = prepared
     if scheme.kind == "share":
         found = _from_shares(prepared, objective)
@@ -96,10 +110,7 @@ def label_items(
             (votes.counts if by_label else binary).astype(np.float64),
             annotations,
         )
-    if groups:
-        found = _only_groups(found, groups)
-    _check(found, objective)
-    return found
+    return _only_groups(found, groups) if groups else found
 
 
 def in_groups(names: Sequence[str], patterns: Sequence[str]) -> Bool[np.ndarray, " N"]:
