@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from accord.preference.posterior import fit_prior_strength, group_folds, posterior_shares
+from accord.preference.posterior import fit_prior_strength, group_folds, posterior_beta, posterior_shares
 
 
 def test_posterior_by_hand() -> None:
@@ -12,6 +12,15 @@ def test_posterior_by_hand() -> None:
     shares = posterior_shares(np.array([0.5]), np.array([3]), np.array([4]), strength=4.0)
     np.testing.assert_allclose(shares.share, 0.625)
     np.testing.assert_allclose([shares.low[0], shares.high[0]], stats.beta.ppf([0.025, 0.975], 5, 3))
+    np.testing.assert_allclose(shares.n_effective, 8.0)
+
+
+def test_the_share_and_its_number_of_votes_give_the_distribution_back() -> None:
+    q, n_acceptable, n_votes = np.array([0.2, 0.9]), np.array([1, 0]), np.array([3, 0])
+    a, b = posterior_beta(q, n_acceptable, n_votes, strength=np.array([2.0, 7.0]))
+    np.testing.assert_allclose((a, b), ([1.4, 6.3], [3.6, 0.7]))
+    shares = posterior_shares(q, n_acceptable, n_votes, strength=np.array([2.0, 7.0]))
+    np.testing.assert_allclose(shares.share * shares.n_effective, a)
 
 
 def test_without_votes_the_share_is_the_prediction() -> None:

@@ -25,11 +25,22 @@ OutOfFold = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class PosteriorShares(NamedTuple):
-    """Posterior mean of each item's share and its equal-tailed credible interval."""
+    """Posterior mean of each item's share, its equal-tailed credible interval, and how many votes it rests on.
+
+    `n_effective` = n + m counts those the prediction is worth: the posterior is Beta(share · n_effective, the rest).
+    """
 
     share: Float[np.ndarray, " N"]
     low: Float[np.ndarray, " N"]
     high: Float[np.ndarray, " N"]
+    n_effective: Float[np.ndarray, " N"]
+
+
+class PosteriorBeta(NamedTuple):
+    """Beta(a, b), what is known of each item's share: mean a / (a + b)."""
+
+    a: Float[np.ndarray, " N"]
+    b: Float[np.ndarray, " N"]
 
 
 def fit_prior_strength(
@@ -53,6 +64,18 @@ def fit_prior_strength(
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))
 
 
+def posterior_beta(
+    acceptance: Float[np.ndarray, " N"],
+    n_acceptable: Num[np.ndarray, " N"],
+    n_votes: Num[np.ndarray, " N"],
+    *,
+    strength: float | Float[np.ndarray, " N"],
+) -> PosteriorBeta:
+    """Beta(n_acc + m q, n − n_acc + m (1 − q)) of each item; arguments as in `posterior_shares`."""
+    q = _inside(acceptance)
+    return PosteriorBeta(n_acceptable + strength * q, n_votes - n_acceptable + strength * (1 - q))
+
+
 def posterior_shares(
     acceptance: Float[np.ndarray, " N"],
     n_acceptable: Num[np.ndarray, " N"],
@@ -67,10 +90,10 @@ def posterior_shares(
         acceptance: q, out of fold.
         strength: m, one number or one per item (κ(x) of a `beta_binomial` model). nan gives nan.
     """
-    q = _inside(acceptance)
-    a, b = n_acceptable + strength * q, n_votes - n_acceptable + strength * (1 - q)
+    a, b = posterior_beta(acceptance, n_acceptable, n_votes, strength=strength)
     tail = (1 - level) / 2
-    return PosteriorShares(a / (a + b), np.asarray(beta.ppf(tail, a, b)), np.asarray(beta.ppf(1 - tail, a, b)))
+    low, high = np.asarray(beta.ppf(tail, a, b)), np.asarray(beta.ppf(1 - tail, a, b))
+    return PosteriorShares(a / (a + b), low, high, a + b)
 
 
 def group_folds(groups: Sequence[str], *, n_folds: int, seed: int) -> Int[np.ndarray, " N"]:

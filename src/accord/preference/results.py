@@ -133,8 +133,12 @@ def _prediction_rows(labelled: LabelledItems, predictions: AcceptancePredictions
 
 def _posterior_rows(labelled: LabelledItems, posterior: PosteriorShares) -> list[dict[str, Any]]:
     return [
-        {"id": item_id, "share": float(share), "low": float(low), "high": float(high), "n_votes": _count(n_votes)}
-        for item_id, share, low, high, n_votes in zip(labelled.ids, *posterior, labelled.n_votes, strict=True)
+        {
+            "id": item_id,
+            **{name: float(value) for name, value in zip(posterior._fields, values, strict=True)},
+            "n_votes": _count(n_votes),
+        }
+        for item_id, n_votes, *values in zip(labelled.ids, labelled.n_votes, *posterior, strict=True)
     ]
 
 
