@@ -67,7 +67,8 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """What one study asks.
 
     `instructions` and `consent` are plain text, paragraphs parted by an empty line. `layout`: "together" shows all
-    texts for one prompt on a page, "single" one text a page. `prompt_title` is the heading over the prompt.
+    texts for one prompt on a page, "single" one text a page. `prompt_title` is the heading over the prompt,
+    `role_names` what the roles of a chat are called there (user -> You).
     """
 
     name: str
@@ -78,6 +79,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     traits: tuple[Trait, ...] = ()
     layout: Layout = "together"
     prompt_title: str = "Prompt"
+    role_names: dict[str, str] = {}
 
 
 def load_form(name_or_path: str | Path) -> Form:
