@@ -14,7 +14,9 @@ from accord.statistics.resampling import (
     describe_interval,
     draw_counts,
     ratio,
+    resampled_sums,
     two_way_bootstrap_interval,
+    two_way_resampled_sums,
 )
 
 
@@ -142,3 +144,15 @@ def test_same_rng_same_interval() -> None:
 def test_signature_of_an_interval() -> None:
     text = describe_interval(n_resamples=1000, level=0.95, clusters="prompt")
     assert text == "ci:bootstrap-1000@0.95/prompt"
+
+
+def test_resampled_sums_are_what_the_intervals_are_made_of() -> None:
+    """The same draws: the quantiles of their ratios are the intervals' ends."""
+    statistics = np.stack([rng(3).random(40), np.ones(40)], axis=1)
+    groups, annotators = np.arange(40) // 4, np.arange(40) % 5
+    one_way = resampled_sums(statistics, clusters=groups, n_resamples=300, rng=rng(1))
+    interval = two_way_bootstrap_interval(statistics, groups=groups, annotators=annotators, n_resamples=300, rng=rng(1))
+    two_way = two_way_resampled_sums(statistics, groups=groups, annotators=annotators, n_resamples=300, rng=rng(1))
+    assert np.quantile(ratio(two_way), [0.025, 0.975]).tolist() == [interval.low, interval.high]
+    assert one_way.shape == two_way.shape == (300, 2)
+    assert set(one_way[:, 1]) == {40.0}  # ten groups of four, whichever are drawn

@@ -105,18 +105,48 @@ def two_way_bootstrap_interval(
     """
     defined = is_defined(per_annotation)
     statistics = as_statistics(per_annotation[defined])
-    group_index, n_groups = cluster_index(groups[defined])
-    annotator_index, n_annotators = cluster_index(annotators[defined])
-    shape = (n_groups, n_annotators)
-    tables = [sparse.csr_array((column, (group_index, annotator_index)), shape=shape) for column in statistics.T]
     value = float(combine(statistics.sum(axis=0, keepdims=True))[0])
+    sums = two_way_resampled_sums(
+        statistics, groups=groups[defined], annotators=annotators[defined], n_resamples=n_resamples, rng=rng
+    )
+    n_clusters = min(len(np.unique(groups[defined])), len(np.unique(annotators[defined])))
+    return percentile_interval(value, combine(sums), level=level, n_clusters=n_clusters)
+
+
+def resampled_sums(
+    statistics: Float[np.ndarray, "N S"],
+    *,
+    clusters: Shaped[np.ndarray, " N"] | None = None,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "R S"]:
+    """The sums of S statistics in every resample of the clusters: what paired numbers are made of."""
+    sums = cluster_sums(statistics, clusters)
+    return np.concatenate([counts @ sums for counts in resampled_counts(len(sums), n_resamples, rng)])
+
+
+def two_way_resampled_sums(
+    statistics: Float[np.ndarray, "V S"],
+    *,
+    groups: Shaped[np.ndarray, " V"],
+    annotators: Shaped[np.ndarray, " V"],
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "R S"]:
+    """The sums of S statistics of single annotations in every resample of groups and annotators."""
+    group_index, n_groups = cluster_index(groups)
+    annotator_index, n_annotators = cluster_index(annotators)
+    tables = [
+        sparse.csr_array((column, (group_index, annotator_index)), shape=(n_groups, n_annotators))
+        for column in statistics.T
+    ]
     group_rng, annotator_rng = rng.spawn(2)
     resampled = []
     for group_counts in resampled_counts(n_groups, n_resamples, group_rng):
         annotator_counts = draw_counts(n_annotators, len(group_counts), annotator_rng)
         sums = [((group_counts @ table) * annotator_counts).sum(axis=1) for table in tables]
-        resampled.append(combine(np.stack(sums, axis=1)))
-    return percentile_interval(value, np.concatenate(resampled), level=level, n_clusters=min(shape))
+        resampled.append(np.stack(sums, axis=1))
+    return np.concatenate(resampled)
 
 
 def bootstrap_interval_by_index(
