@@ -1,6 +1,7 @@
 # Every target does its own set-up: `make demo` or `make test` on a fresh clone is all it takes.
 #   make demo        the whole chain on the embedded sample, ends with a report (runs/demo/)
 #   make demo-study  the pre-declared study: five seeds, test prompts read once (long)
+#   make simulation  which objective finds the true shares where they are known (long)
 #   make test        all quick tests      make test-all   the slow ones as well
 #   make check       formatting, lint, strict types, documentation
 #   make docs        regenerate docs/command-line.md, build site/
@@ -23,10 +24,10 @@ $(error accord needs Python 3.11 or newer; $(PYTHON) is $(or $(FOUND),not a Pyth
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-study test test-all check docs clean clean-venv
+.PHONY: help setup demo demo-study simulation test test-all check docs clean clean-venv
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -45,6 +46,9 @@ demo: $(STAMP)
 
 demo-study: $(STAMP)
 	$(BIN)/python -m accord.demo.study
+
+simulation: $(STAMP)
+	$(BIN)/python -m accord.recovery.simulation configs/simulation.yaml --output-dir runs/simulation
 
 # One thread per test process: two processes share two cores.
 test test-all: export OMP_NUM_THREADS := 1

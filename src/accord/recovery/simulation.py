@@ -1,0 +1,311 @@
+"""`make simulation`: which objective finds the true shares, where they are known? The study and its cells.
+
+Every *cell* is a condition, a number of training items and a number of votes; every *contender* an objective as it is
+trained there. The kept checkpoint has the lowest log-loss on held-out votes (`selected`); beside it stands the one
+after the last step (`last`). All are judged on the same fresh items, which have votes of their own: q on the items as
+unseen text, posterior shares on the items with their votes.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import entr, expit
+
+from accord.artifacts import open_stage, read_jsonl, write_json
+from accord.config import build_settings, read_config
+from accord.errors import ConfigError
+from accord.preference.fit import flip_rate
+from accord.preference.head import HeadWeights, fit_heads, predict_heads
+from accord.preference.objectives import (
+    DPM_OBJECTIVES,
+    NEED_COUNTS,
+    Objective,
+    build_objective,
+    concentration,
+    constant_log_normaliser,
+    posterior_logps,
+    prior_logps,
+)
+from accord.preference.posterior import PosteriorShares, fit_prior_strength, posterior_shares
+from accord.preference.predict import acceptance_logits
+from accord.preference.tune import log_normaliser
+from accord.randomness import keyed_rng, keyed_seed
+from accord.recovery.coverage import LEVEL, share_coverage
+from accord.recovery.settings import Contender, SimulatedCell, SimulationSettings
+from accord.recovery.simulated_items import CONDITIONS, SimulatedItems, simulate_items
+from accord.recovery.simulation_tables import Outcome, simulation_measurements, simulation_page
+from accord.resumable import map_batches
+from accord.statistics.proper_scores import spearman, vote_log_loss
+from accord.training.batches import steps_per_epoch
+
+VERSION = 1
+ACCEPTABLE = np.array([False, True])
+NEED_PAIRS = frozenset({"beta_binomial", "votes_noise"})
+"""Objectives to which single votes say nothing."""
+
+
+class Task(NamedTuple):
+    """One head to be trained: a contender on one seed's items of a cell."""
+
+    cell: SimulatedCell
+    contender: Contender
+    seed: int
+
+
+class CellItems(NamedTuple):
+    """One seed's items of a cell: those to learn from, to select on, and to be judged on."""
+
+    train: SimulatedItems
+    held_out: SimulatedItems
+    test: SimulatedItems
+
+
+class Judgement(NamedTuple):
+    """What a head says of N items: `logits` [N, 2] of its q, ε of its slips, and κ [N] where it has one."""
+
+    logits: np.ndarray
+    flip_rate: float
+    kappa: np.ndarray | None
+
+
+def run_simulation(output_dir: Path, settings: SimulationSettings) -> Path:
+    """Run the study; write runs.jsonl (one line per head), results.json and simulation.md, return the folder.
+
+    An interrupted study goes on with the first contender at a size that is not finished.
+
+    Raises:
+        ConfigError: a condition or objective that does not exist, or settings that contradict each other.
+    """
+    check_simulation(settings)
+    stage = open_stage(output_dir, stage="simulation", version=VERSION, settings=settings, seed=0, inputs={})
+    if not stage.is_complete:
+        tasks = list(plan_tasks(settings))
+        compute = partial(_run_tasks, tasks, settings=settings)
+        map_batches(stage.scratch_dir, _batches(tasks), compute, stage.path("runs.jsonl"), label="Simulating")
+        outcomes = list(read_jsonl(stage.path("runs.jsonl"), Outcome))
+        measurements = simulation_measurements(outcomes)
+        write_json(stage.path("results.json"), measurements)
+        stage.path("simulation.md").write_text(simulation_page(measurements, settings), encoding="utf-8")
+        stage.finish()
+    return stage.folder
+
+
+def plan_tasks(settings: SimulationSettings) -> Iterator[Task]:
+    """Every contender on every seed of every cell it can learn from, those that are trained together in one run."""
+    sizes = dict.fromkeys(cell.n_items for cell in settings.cells)
+    for size in sizes:
+        for contender in settings.contenders:
+            for cell in settings.cells:
+                if cell.n_items == size and _can_learn(contender, cell):
+                    yield from (Task(cell, contender, seed) for seed in range(settings.n_seeds))
+
+
+def check_simulation(settings: SimulationSettings) -> None:
+    """Refuse what would only fail after hours.
+
+    Raises:
+        ConfigError: names what is wrong.
+    """
+    for cell in settings.cells:
+        if cell.condition not in CONDITIONS:
+            raise ConfigError(f"condition is {cell.condition!r}; expected one of {', '.join(CONDITIONS)}.")
+        if not 1 <= cell.min_votes <= cell.max_votes:
+            raise ConfigError(
+                f"votes are {cell.min_votes} to {cell.max_votes}; expected 1 or more, the lower one first."
+            )
+    names = [contender.name for contender in settings.contenders]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"contenders are named {', '.join(names)}; expected each name once.")
+    for contender in settings.contenders:
+        _build_objective(contender, settings)
+
+
+def cell_items(cell: SimulatedCell, seed: int, *, n_test: int) -> CellItems:
+    """The items of one seed of a cell; a quarter as many as there are to learn from are there to select on."""
+    simulated = simulate_items(
+        CONDITIONS[cell.condition],
+        cell.n_items + cell.n_held_out + n_test,
+        min_votes=cell.min_votes,
+        max_votes=cell.max_votes,
+        rng=keyed_rng(seed, "simulate", cell.name),
+    )
+    ends = np.cumsum([cell.n_items, cell.n_held_out])
+    parts = zip(*(np.split(values, ends) for values in simulated), strict=True)
+    return CellItems(*(SimulatedItems(*part) for part in parts))
+
+
+def judge(judgement: Judgement, items: SimulatedItems, *, smoothing: float, is_dpm: bool) -> dict[str, float]:
+    """How far a head is from the truth.
+
+    `mse`, `spearman`, `kl`: its q against the true shares ρ (a denoiser's q is what people would say without slips).
+    `vote_mse`, `log_loss`: the acceptance it predicts against the probability of an accepting vote, slips included;
+    log-loss in expectation over fresh votes. With the items' own votes: `share_mse`, `prior_mse` the raw and the
+    smoothed share, `posterior_mse` the posterior share with m fitted, `coverage` and `vote_coverage` of its 90 %
+    credible intervals (of ρ, of the votes' probability), `strength` m; `kappa_coverage` with κ(x) instead of m;
+    `r_mse` the d-PM posterior r, q̄ the mean over the items.
+    """
+    latent = acceptance_logits(judgement.logits, ACCEPTABLE)
+    predicted = acceptance_logits(judgement.logits, ACCEPTABLE, flip_rate=judgement.flip_rate)
+    q, acceptance = expit(latent), expit(predicted)
+    truth, voting = items.truth, items.vote_share
+    found = {
+        "mse": _mse(q, truth),
+        "spearman": spearman(latent, truth),
+        "kl": float(np.mean(vote_log_loss(latent, truth, np.ones(len(truth))) - entr(truth) - entr(1 - truth))),
+        "vote_mse": _mse(acceptance, voting),
+        "log_loss": float(np.mean(vote_log_loss(predicted, voting, np.ones(len(voting))))),
+    }
+    return found | _judge_annotated(judgement, acceptance, items, smoothing=smoothing, is_dpm=is_dpm)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the study of a configuration and print its page."""
+    parser = argparse.ArgumentParser(description=run_simulation.__doc__)
+    parser.add_argument("config", type=Path, nargs="?", default=Path("configs/simulation.yaml"))
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/simulation"))
+    parsed = parser.parse_args(arguments)
+    settings = build_settings(SimulationSettings, read_config(parsed.config), where=str(parsed.config))
+    folder = run_simulation(parsed.output_dir, settings)
+    sys.stdout.write((folder / "simulation.md").read_text(encoding="utf-8"))
+    sys.stdout.write(f"\n{folder / 'results.json'}\n")
+
+
+# -- steps ------------------------------------------------------------------------------------------------------
+
+
+def _can_learn(contender: Contender, cell: SimulatedCell) -> bool:
+    if CONDITIONS[cell.condition].reads_consensus:
+        return contender.objective not in NEED_COUNTS
+    return cell.max_votes >= 2 or contender.objective not in NEED_PAIRS
+
+
+def _batches(tasks: Sequence[Task]) -> list[list[int]]:
+    """Task numbers that are trained at once: one contender at one size, all conditions and seeds."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for number, task in enumerate(tasks):
+        groups.setdefault((task.cell.n_items, task.contender.name), []).append(number)
+    return list(groups.values())
+
+
+def _run_tasks(tasks: Sequence[Task], numbers: Sequence[int], *, settings: SimulationSettings) -> list[Outcome]:
+    """Train the heads of these tasks, all of one contender and size, at once, and judge each on its own test items."""
+    chosen = [tasks[number] for number in numbers]
+    contender, n_items = chosen[0].contender, chosen[0].cell.n_items
+    items = [cell_items(task.cell, task.seed, n_test=settings.n_test) for task in chosen]
+    width = n_items + chosen[0].cell.n_held_out
+    starts = np.arange(len(items)) * width
+    learned = [np.concatenate([part.train.features, part.held_out.features]) for part in items]
+    votes = [np.concatenate([part.train.votes, part.held_out.votes]) for part in items]
+    has_kappa = contender.objective == "beta_binomial"
+    fitted = fit_heads(
+        torch.tensor(np.concatenate(learned)),
+        torch.tensor(np.concatenate(votes), dtype=torch.float32),
+        train_rows=[np.arange(start, start + n_items) for start in starts],
+        held_out_rows=[np.arange(start + n_items, start + width) for start in starts],
+        held_out_loss=partial(_held_out_loss, [part.held_out.votes for part in items], _slips(contender, settings)),
+        seeds=[keyed_seed(task.seed, "head", task.cell.name) for task in chosen],
+        objective=_build_objective(contender, settings),
+        n_outputs=2 + has_kappa,
+        head_size=settings.head_size,
+        dropout=0.0,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        epochs=max(1, settings.max_steps // steps_per_epoch(n_items, settings.batch_size)),
+        batch_size=settings.batch_size,
+        eval_every=settings.eval_every,
+        patience=None,
+    )
+    return [
+        Outcome(
+            cell=task.cell.name,
+            contender=contender.name,
+            seed=task.seed,
+            selected=_judge_head(fitted.weights, head, items[head].test, contender, settings),
+            last=_judge_head(fitted.last_weights, head, items[head].test, contender, settings),
+            best_step=fitted.best_step[head],
+        )
+        for head, task in enumerate(chosen)
+    ]
+
+
+def _held_out_loss(votes: Sequence[np.ndarray], slips: float, head: int, outputs: np.ndarray) -> float:
+    """Mean log-loss per held-out vote of one head."""
+    logits = acceptance_logits(outputs[:, :2], ACCEPTABLE, flip_rate=slips)
+    n_votes = votes[head].sum(axis=1)
+    return float(vote_log_loss(logits, votes[head][:, 1], n_votes).sum() / n_votes.sum())
+
+
+def _judge_head(
+    weights: HeadWeights, head: int, items: SimulatedItems, contender: Contender, settings: SimulationSettings
+) -> dict[str, float]:
+    one = HeadWeights(*(tensor[head : head + 1] for tensor in weights))
+    with torch.no_grad():
+        outputs = predict_heads(one, torch.tensor(items.features))[0].double()
+    kappa = concentration(outputs[:, -1]).numpy() if contender.objective == "beta_binomial" else None
+    judgement = Judgement(outputs[:, :2].numpy(), _slips(contender, settings), kappa)
+    is_dpm = contender.objective in DPM_OBJECTIVES
+    return judge(judgement, items, smoothing=settings.smoothing, is_dpm=is_dpm)
+
+
+def _judge_annotated(
+    judgement: Judgement, acceptance: np.ndarray, items: SimulatedItems, *, smoothing: float, is_dpm: bool
+) -> dict[str, float]:
+    truth, n_votes, accepting = items.truth, items.votes.sum(axis=1), items.votes[:, 1]
+    votes = torch.tensor(items.votes)
+    prior = prior_logps(votes, smoothing=smoothing)[:, 1].exp().numpy()
+    found = {"share_mse": _mse(accepting / n_votes, truth), "prior_mse": _mse(prior, truth)}
+    if is_dpm:
+        logps = torch.log_softmax(torch.tensor(judgement.logits), dim=-1)
+        mean = partial(constant_log_normaliser, log_mean_probs=logps.exp().mean(0).log())
+        r = posterior_logps(logps, votes, smoothing=smoothing, log_normaliser=mean)[:, 1].exp().numpy()
+        found["r_mse"] = _mse(r, truth)
+    strength = fit_prior_strength(acceptance, accepting, n_votes)
+    posterior = posterior_shares(acceptance, accepting, n_votes, strength=strength, level=LEVEL)
+    found |= {
+        "posterior_mse": _mse(posterior.share, truth),
+        "strength": strength,
+        "coverage": _coverage(posterior, truth),
+        "vote_coverage": _coverage(posterior, items.vote_share),
+    }
+    if judgement.kappa is not None:
+        own = posterior_shares(acceptance, accepting, n_votes, strength=judgement.kappa, level=LEVEL)
+        found["kappa_coverage"] = _coverage(own, truth)
+        found["kappa_posterior_mse"] = _mse(own.share, truth)
+    return found
+
+
+def _slips(contender: Contender, settings: SimulationSettings) -> float:
+    """ε through which a denoiser predicts votes; 0 where q itself is taken for the prediction."""
+    if not contender.through_slips:
+        return 0.0
+    return flip_rate(contender.objective, smoothing=settings.smoothing, n_classes=2)
+
+
+def _build_objective(contender: Contender, settings: SimulationSettings) -> Objective:
+    return build_objective(
+        contender.objective,
+        smoothing=settings.smoothing,
+        log_normaliser=log_normaliser(contender.normaliser),
+        acceptable=torch.tensor(ACCEPTABLE),
+    )
+
+
+def _coverage(posterior: PosteriorShares, shares: np.ndarray) -> float:
+    """How many of the shares lie in their credible interval; nan where there is none."""
+    if np.isnan(posterior.low).any():
+        return np.nan
+    return float(share_coverage(posterior.low, posterior.high, shares).mean())
+
+
+def _mse(estimate: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean((estimate - truth) ** 2))
+
+
+if __name__ == "__main__":
+    main()
