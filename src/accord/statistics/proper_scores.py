@@ -7,7 +7,7 @@ annotation counts once. N items; `acceptance_logits` z is the log-odds of an acc
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from scipy.special import expit
 from scipy.stats import kendalltau, rankdata
 
@@ -56,12 +56,24 @@ def reliability_curve(
     Items with the same prediction share a bin, so the curve does not depend on the order of items; bins left
     empty by that are dropped. Items without votes are left out.
     """
-    bins = _equal_mass_bins(probabilities, n_votes, n_bins)
+    bins = equal_mass_bins(probabilities, n_votes, n_bins)
     n = np.bincount(bins, weights=n_votes, minlength=n_bins)
     predicted = np.bincount(bins, weights=n_votes * probabilities, minlength=n_bins)
     observed = np.bincount(bins, weights=n_acceptable, minlength=n_bins)
     filled = n > 0
     return ReliabilityCurve(predicted[filled] / n[filled], observed[filled] / n[filled], n[filled])
+
+
+def equal_mass_bins(
+    probabilities: Float[np.ndarray, " N"], n_votes: Num[np.ndarray, " N"], n_bins: int
+) -> Int[np.ndarray, " N"]:
+    """[N] bin numbers; each distinct prediction goes where the middle of its votes lies among all votes."""
+    distinct, index = np.unique(probabilities, return_inverse=True)
+    mass = np.bincount(index, weights=n_votes, minlength=len(distinct))
+    if mass.sum() == 0:
+        return np.zeros(len(probabilities), dtype=np.int64)
+    middles = (np.cumsum(mass) - mass / 2) / mass.sum()
+    return np.minimum((middles * n_bins).astype(np.int64), n_bins - 1)[index]
 
 
 def expected_calibration_error(
@@ -143,16 +155,6 @@ def ranking_accuracy(predicted: Num[np.ndarray, " N"], shares: Num[np.ndarray, "
 
 
 # -- steps ------------------------------------------------------------------------------------------------------
-
-
-def _equal_mass_bins(probabilities: np.ndarray, n_votes: np.ndarray, n_bins: int) -> np.ndarray:
-    """[N] bin numbers; each distinct prediction goes where the middle of its votes lies among all votes."""
-    distinct, index = np.unique(probabilities, return_inverse=True)
-    mass = np.bincount(index, weights=n_votes, minlength=len(distinct))
-    if mass.sum() == 0:
-        return np.zeros(len(probabilities), dtype=np.int64)
-    middles = (np.cumsum(mass) - mass / 2) / mass.sum()
-    return np.minimum((middles * n_bins).astype(np.int64), n_bins - 1)[index]
 
 
 def _n_untied_pairs(values: np.ndarray) -> float:
