@@ -1,4 +1,4 @@
-"""Hiding votes: estimators see some of each item's votes and are judged on others.
+"""Hiding votes: estimators see some of each item's votes, answer, and are judged on others.
 
 A draw is keyed by seed and item id, so that neither the order of items nor that of annotations matters. Whatever is
 visible at a small `keep` stays visible at every larger one, and the *targets*, the items whose hidden votes judge the
@@ -30,6 +30,16 @@ class Hiding(NamedTuple):
     @property
     def is_target(self) -> Bool[np.ndarray, " N"]:
         return self.hidden.sum(axis=1) > 0
+
+
+class Estimate(NamedTuple):
+    """Each item's acceptance, and the weight a + b of the Beta(a, b) that its share is believed to have.
+
+    nan where there is no answer; `weight` is None where the estimator gives a number and no distribution.
+    """
+
+    acceptance: Float[np.ndarray, " N"]
+    weight: Float[np.ndarray, " N"] | None = None
 
 
 def hide_votes(items: LabelledItems, *, keep: Sequence[int], seed: int) -> list[Hiding]:

@@ -6,7 +6,7 @@ Each is a function of a `Hiding` that looks at the visible votes alone. k of an 
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from accord.data.aggregation import dawid_skene
 from accord.errors import ConfigError
 from accord.preference.labelled import Annotations
 from accord.preference.posterior import STRENGTH_BOUNDS, fit_prior_strength
-from accord.recovery.hide import Hiding
+from accord.recovery.hide import Estimate, Hiding
 
 CONSTANT = "constant"
 CROWD_KIT = ("mace", "glad")
@@ -25,34 +25,24 @@ BY_ANNOTATOR = ("dawid_skene", *CROWD_KIT)
 """Estimators that need to know who voted."""
 
 
-class VoteEstimate(NamedTuple):
-    """Each item's acceptance, and the weight a + b of the Beta(a, b) that the share is believed to have.
-
-    nan where there is no answer; `weight` is None where the estimator gives a number and no distribution.
-    """
-
-    acceptance: Float[np.ndarray, " N"]
-    weight: Float[np.ndarray, " N"] | None = None
-
-
-def constant(hiding: Hiding) -> VoteEstimate:
+def constant(hiding: Hiding) -> Estimate:
     """The share of all visible votes: what to beat."""
     share = hiding.visible[:, 1].sum() / hiding.visible.sum()
-    return VoteEstimate(np.full(len(hiding.visible), share))
+    return Estimate(np.full(len(hiding.visible), share))
 
 
-def share(hiding: Hiding) -> VoteEstimate:
+def share(hiding: Hiding) -> Estimate:
     """k / n; nan without votes. Certain after one vote, so its log-loss depends on where it is clipped."""
     n = hiding.visible.sum(axis=1)
-    return VoteEstimate(np.divide(hiding.visible[:, 1], n, out=np.full(len(n), np.nan), where=n > 0))
+    return Estimate(np.divide(hiding.visible[:, 1], n, out=np.full(len(n), np.nan), where=n > 0))
 
 
-def add_1(hiding: Hiding) -> VoteEstimate:
+def add_1(hiding: Hiding) -> Estimate:
     """(k + 1) / (n + 2), Laplace's rule: a yardstick, since its smoothing fits no data in particular."""
     return _smoothed(hiding, mean=0.5, strength=2.0)
 
 
-def add_s(hiding: Hiding) -> VoteEstimate:
+def add_s(hiding: Hiding) -> Estimate:
     """(k + s) / (n + 2s), the symmetric prior Beta(s, s) with s by marginal likelihood; nan where no item has two
     visible votes, since single votes say nothing about s."""
     n = hiding.visible.sum(axis=1)
@@ -60,7 +50,7 @@ def add_s(hiding: Hiding) -> VoteEstimate:
     return _smoothed(hiding, mean=0.5, strength=strength)
 
 
-def beta_prior(hiding: Hiding) -> VoteEstimate:
+def beta_prior(hiding: Hiding) -> Estimate:
     """(k + mμ) / (n + m), the prior Beta(mμ, m(1 − μ)) with μ and m by marginal likelihood: empirical Bayes without
     text. nan where no item has two visible votes."""
     mean, strength = fit_beta_prior(hiding.visible)
@@ -87,7 +77,7 @@ def fit_beta_prior(votes: Float[np.ndarray, "N 2"]) -> tuple[float, float]:
     return float(expit(found.x[0])), float(np.exp(found.x[1]))
 
 
-def dawid_skene_share(hiding: Hiding) -> VoteEstimate:
+def dawid_skene_share(hiding: Hiding) -> Estimate:
     """Dawid & Skene's probabilities of the true label, turned into the share of votes (`vote_share`)."""
     annotations = _annotations(hiding)
     found = dawid_skene(
@@ -97,10 +87,10 @@ def dawid_skene_share(hiding: Hiding) -> VoteEstimate:
         2,
         n_items=len(hiding.visible),
     )
-    return VoteEstimate(vote_share(found.label_probs[:, 1], hiding.visible))
+    return Estimate(vote_share(found.label_probs[:, 1], hiding.visible))
 
 
-def mace_share(hiding: Hiding) -> VoteEstimate:
+def mace_share(hiding: Hiding) -> Estimate:
     """MACE (Hovy et al. 2013) by crowd-kit, turned into the share of votes. One start, because with a fixed random
     state crowd-kit 1.4 begins all its restarts in the same place."""
     from crowdkit.aggregation import MACE
@@ -108,7 +98,7 @@ def mace_share(hiding: Hiding) -> VoteEstimate:
     return _crowd_kit_share(MACE(n_restarts=1), hiding)
 
 
-def glad_share(hiding: Hiding) -> VoteEstimate:
+def glad_share(hiding: Hiding) -> Estimate:
     """GLAD (Whitehill et al. 2009) by crowd-kit, turned into the share of votes."""
     from crowdkit.aggregation import GLAD
 
@@ -128,7 +118,7 @@ def vote_share(label_probs: Float[np.ndarray, " N"], votes: Float[np.ndarray, "N
     return probs @ accepts
 
 
-VOTE_ESTIMATORS: Mapping[str, Callable[[Hiding], VoteEstimate]] = {
+VOTE_ESTIMATORS: Mapping[str, Callable[[Hiding], Estimate]] = {
     CONSTANT: constant,
     "share": share,
     "add_1": add_1,
@@ -162,9 +152,9 @@ def choose_vote_estimators(names: tuple[str, ...], *, annotators_known: bool) ->
 # -- steps ------------------------------------------------------------------------------------------------------
 
 
-def _smoothed(hiding: Hiding, *, mean: float, strength: float) -> VoteEstimate:
+def _smoothed(hiding: Hiding, *, mean: float, strength: float) -> Estimate:
     weight = hiding.visible.sum(axis=1) + strength
-    return VoteEstimate((hiding.visible[:, 1] + strength * mean) / weight, weight)
+    return Estimate((hiding.visible[:, 1] + strength * mean) / weight, weight)
 
 
 def _annotations(hiding: Hiding) -> Annotations:
@@ -172,7 +162,7 @@ def _annotations(hiding: Hiding) -> Annotations:
     return hiding.visible_annotations
 
 
-def _crowd_kit_share(aggregator: Any, hiding: Hiding) -> VoteEstimate:
+def _crowd_kit_share(aggregator: Any, hiding: Hiding) -> Estimate:
     """Items without votes, unknown to crowd-kit, get the mean probability of those that have some."""
     import pandas as pd
 
@@ -188,7 +178,7 @@ def _crowd_kit_share(aggregator: Any, hiding: Hiding) -> VoteEstimate:
             found = aggregator.fit_predict_proba(table)
         probs[found.index.to_numpy()] = found[1].to_numpy()
         probs[np.isnan(probs)] = np.nanmean(probs)
-    return VoteEstimate(vote_share(probs, hiding.visible))
+    return Estimate(vote_share(probs, hiding.visible))
 
 
 def _problem(name: str, *, annotators_known: bool) -> str | None:
