@@ -14,7 +14,7 @@ from accord.data.sources import annomi, convabuse, esconv, scruples
 from accord.errors import ConfigError
 
 _COMMON = ("source", "on_bad_row", "fractions", "resplit", "n_resamples")
-_JUDGED = (*_COMMON, "scheme", "question", "disjoint_text")
+_JUDGED = (*_COMMON, "scheme", "question", "disjoint_text", "traits")
 _DIALOGUE = ("history", "history_turns")
 
 

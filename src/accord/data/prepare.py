@@ -17,14 +17,22 @@ from accord.data.corpora import SOURCES, ItemSource, PromptSource, check_setting
 from accord.data.describe import describe, disagreement_rows
 from accord.data.formats import STANDARD_INPUT, file_name, resolve_format
 from accord.data.hub import HUB_PREFIX, write_hub_table
-from accord.data.prepared import AGREEMENT_FILE, COUNTS_FILE, ITEMS_FILE, PROMPTS_FILE, SCHEME_FILE
+from accord.data.prepared import (
+    AGREEMENT_FILE,
+    ANNOTATORS_FILE,
+    COUNTS_FILE,
+    ITEMS_FILE,
+    PROMPTS_FILE,
+    SCHEME_FILE,
+)
 from accord.data.problems import BadRow
 from accord.data.prompts import PromptReading, describe_prompts, select_prompts, split_prompts
 from accord.data.reader import Reading, read_all
 from accord.data.schema import parse_renames, read_items
-from accord.data.schemes import SCHEMES, LabelScheme, load_scheme
+from accord.data.schemes import SCHEMES, LabelScheme, load_scheme, quoted
 from accord.data.settings import PrepareSettings
 from accord.data.splits import assign_splits, split_leaks
+from accord.data.traits import read_traits
 from accord.errors import AccordError, ConfigError, DataError
 
 VERSION = 1
@@ -109,6 +117,8 @@ def _inputs(path: Path, settings: PrepareSettings) -> dict[str, Path | str]:
         inputs["scheme"] = settings.scheme
     if settings.texts:
         inputs["texts"] = Path(settings.texts)
+    if settings.traits:
+        inputs["traits"] = Path(settings.traits)
     return inputs
 
 
@@ -127,12 +137,31 @@ def _write_items(stage: Stage, reading: Reading, scheme: LabelScheme, settings: 
         "n_rejected": len(reading.bad_rows),
         "ignored_fields": reading.ignored_fields,
     }
+    if settings.traits:
+        agreement |= _with_traits(agreement["annotators"], Path(settings.traits))
     write_jsonl(stage.path(ITEMS_FILE), items)
     write_json(stage.path(SCHEME_FILE), scheme)
-    write_jsonl(stage.path("annotators.jsonl"), agreement["annotators"])
+    write_jsonl(stage.path(ANNOTATORS_FILE), agreement["annotators"])
     write_json(stage.path(AGREEMENT_FILE), agreement)
     write_jsonl(stage.path("disagreement.jsonl"), disagreement_rows(items, scheme))
     _write_rest(stage, reading.metadata, reading.bad_rows)
+
+
+def _with_traits(annotators: Sequence[Mapping[str, Any]], path: Path) -> dict[str, Any]:
+    """The rows of the annotators with their traits, and of how many none is known.
+
+    Raises:
+        DataError: bad rows, or none of the annotators is among them.
+    """
+    traits = read_traits(path)
+    rows = [{**row, "traits": dict(traits.get(row["annotator"], {}))} for row in annotators]
+    n_without = sum(not row["traits"] for row in rows)
+    if n_without == len(rows):
+        raise DataError(
+            f"{path.name} has traits of {quoted(sorted(traits)[:5])}, none of whom made an annotation. Expected names "
+            f"such as {quoted([row['annotator'] for row in annotators][:5])}; correct the column annotator."
+        )
+    return {"annotators": rows, "n_annotators_without_traits": n_without}
 
 
 def _write_prompts(stage: Stage, reading: PromptReading, settings: PrepareSettings, seed: int) -> None:

@@ -10,6 +10,7 @@ from accord.records import Item
 
 ITEMS_FILE = "items.jsonl"
 SCHEME_FILE = "scheme.json"
+ANNOTATORS_FILE = "annotators.jsonl"
 AGREEMENT_FILE = "agreement.json"
 PROMPTS_FILE = "prompts.jsonl"
 COUNTS_FILE = "prompts.json"

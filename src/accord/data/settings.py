@@ -32,6 +32,8 @@ class PrepareSettings:
     """Column separator of a table. Empty: comma for csv, tab for tsv."""
     texts: str = ""
     """Tables of labels alone (crowdkit, cleanlab): file with the texts, columns id, completion and prompt."""
+    traits: str = ""
+    """File with the annotators' traits: a table with a column annotator and one a trait, or JSONL."""
     prompts: Literal["required", "optional"] = "required"
     """Whether each row must have a prompt, or a missing one means a text that stands alone."""
     history: HistoryLayout = "chat"
