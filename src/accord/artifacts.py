@@ -397,7 +397,7 @@ def _begin(folder: Path, description: Mapping[str, Any]) -> None:
         raise ArtifactError(f"{folder} is not empty and has no {STAGE_FILE}. Choose an empty or new --output-dir.")
     with naming_failed_writes(folder, *folder.parents):
         folder.mkdir(parents=True, exist_ok=True)
-    _lock(folder)
+    lock_folder(folder)
     results = (path for path in folder.rglob("*") if path.is_file() and path != stage_path and not _is_leftover(path))
     if any(results):
         _require_same(folder, description)
@@ -434,8 +434,8 @@ def _is_leftover(path: Path) -> bool:
     return path.name == LOCK_FILE or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
-def _lock(folder: Path) -> None:
-    """Keep other processes from writing to `folder` until this one finishes the stage, ends, or is killed.
+def lock_folder(folder: Path) -> None:
+    """Keep other processes from writing to `folder` until this one finishes its stage, ends, or is killed.
 
     Raises:
         ArtifactError: another process is at work there.

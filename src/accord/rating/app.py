@@ -1,0 +1,499 @@
+"""The routes of a study: annotators' pages below /a/, the admin page below /admin/, nothing else.
+
+Refusals are JSON ({"error": sentence, "reason": word}) where a program asks, a page where a person does. Statuses: 403
+another origin, no cookie or no form token; 404 no such link, page or text; 405 method; 410 link revoked or study
+closed; 413 too long; 415 type; 421 host; 422 no such question or label; 429 too many at once; 503 paused or not saved:
+ask again.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import wraps
+from hmac import compare_digest
+from importlib import resources
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import jinja2
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from accord.rating import admin
+from accord.rating.annotators import Annotator, consent, find_annotator
+from accord.rating.answers import progress_of, require_open, save_answer, skip_task
+from accord.rating.assignment import assign_next
+from accord.rating.export import export_csv, export_jsonl
+from accord.rating.pages import annotator_urls, read_traits, task_context, task_url
+from accord.rating.refusals import RefusalError, closed, not_found, revoked
+from accord.rating.security import (
+    COOKIE,
+    COOKIE_SECONDS,
+    Addresses,
+    Guard,
+    RateLimit,
+    check_form_token,
+    check_host,
+    check_origin,
+    form_token,
+    read_body,
+    session_cookie,
+)
+from accord.rating.store import Store
+from accord.rating.study import Study, load_study, study_state
+
+logger = logging.getLogger("accord")
+
+BODY_SECONDS = 20.0
+"""How long a request's body may take to arrive."""
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
+STATUS_TEXTS = {404: "There is no such page.", 405: "That cannot be done here."}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class AnswerBody(msgspec.Struct, frozen=True):
+    """PUT answers. `sent`: the browser's own mark of this answer, by which the same one sent twice is known."""
+
+    item: str
+    question: str
+    label: str | None
+    csrf: str
+    sent: float | str | None = None
+
+
+class SkipBody(msgspec.Struct, frozen=True):
+    """POST skip."""
+
+    reason: str
+    csrf: str
+
+
+class Asset(NamedTuple):
+    content: bytes
+    content_type: str
+
+
+class Site:
+    """A study as it is served: what every route needs."""
+
+    def __init__(self, store: Store, where: Addresses) -> None:
+        self.store = store
+        self.study: Study = load_study(store)
+        self.where = where
+        self.assets = load_assets()
+        self.templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("accord.rating"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        self.overview = admin.Overview(store, self.study)
+        self.per_link = RateLimit(at_once=100, per_second=25)
+        self.per_stranger = RateLimit(at_once=50, per_second=5)
+
+    # -- who asks ---------------------------------------------------------------------------------------------------
+
+    def annotator(self, request: Request) -> Annotator:
+        """Whose link was used.
+
+        Raises:
+            RefusalError: nobody's, a revoked one, or one that asks too often.
+        """
+        check_host(request)
+        with self.store.snapshot() as connection:
+            found = find_annotator(connection, request.path_params["token"])
+        if found is None:
+            raise self._stranger(request)
+        self.per_link.check(found.id)
+        if found.is_revoked:
+            raise revoked()
+        return found
+
+    def require_admin(self, request: Request) -> None:
+        check_host(request)
+        if not compare_digest(request.path_params["secret"].encode(), self.study.secret.encode()):
+            raise self._stranger(request)
+        self.per_link.check("admin")
+
+    def _stranger(self, request: Request) -> RefusalError:
+        self.per_stranger.check(request.client.host if request.client else "")
+        return not_found()
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def page(
+        self, template: str, context: Mapping[str, Any], *, path: str | None = None, status: int = 200
+    ) -> Response:
+        """A page; with `path` also the cookie of that link."""
+        response = HTMLResponse(self.templates.get_template(template).render(context), status_code=status)
+        if path is not None:
+            response.set_cookie(
+                COOKIE,
+                session_cookie(self.study.key, path),
+                max_age=COOKIE_SECONDS,
+                path=path,
+                secure=self.where.is_https,
+                httponly=True,
+                samesite="strict",
+            )
+        return response
+
+    def message(self, title: str, text: str, *, status: int = 200) -> Response:
+        return self.page("message.html", {"title": title, "text": text}, status=status)
+
+    def token(self, path: str, form: str) -> str:
+        return form_token(self.study.key, path, form)
+
+    def check_token(self, request: Request, path: str, form: str, token: str) -> None:
+        check_form_token(request, self.study.key, path, form, token)
+
+    async def json_body(self, request: Request, kind: type[Any]) -> Any:
+        """The body of a state-changing request from a script of ours."""
+        check_origin(request, self.where.origins)
+        async with asyncio.timeout(BODY_SECONDS):
+            raw = await read_body(request, JSON)
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise RefusalError(400, "malformed", f"The request is not as expected: {error}.") from None
+
+    async def form_body(self, request: Request) -> dict[str, str]:
+        """The fields of a form of ours; of several with one name the last."""
+        check_origin(request, self.where.origins)
+        async with asyncio.timeout(BODY_SECONDS):
+            raw = await read_body(request, FORM)
+        try:
+            return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=100, errors="strict"))
+        except ValueError as error:
+            raise RefusalError(400, "malformed", f"The form is not as expected: {error}.") from None
+
+
+def load_assets() -> dict[str, Asset]:
+    """The shipped files under /static/, read once: no path of a request ever reaches the file system."""
+    folder = resources.files("accord.rating") / "static"
+    assets = {}
+    for file in folder.iterdir():
+        content_type = CONTENT_TYPES.get("." + file.name.rpartition(".")[2])
+        if content_type is not None:
+            assets[file.name] = Asset(file.read_bytes(), content_type)
+    return assets
+
+
+def build_app(store: Store, where: Addresses) -> ASGIApp:
+    """The application of one study."""
+    site = Site(store, where)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(store.close)
+
+    app = Starlette(routes=_routes(site), lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.add_exception_handler(HTTPException, _http_error(site))
+    return Guard(app, where.hosts)
+
+
+def _routes(site: Site) -> list[Route]:
+    """Every route, with who may use it; `as_json`: refusals are for a program."""
+
+    def route(
+        path: str, endpoint: Callable[[Site, Request], Awaitable[Response]], *methods: str, as_json: bool = False
+    ) -> Route:
+        return Route(path, _answering(site, endpoint, as_json=as_json), methods=list(methods))
+
+    return [
+        route("/", root, "GET"),
+        route("/static/{name}", static, "GET"),
+        route("/a/{token}", start, "GET"),
+        route("/a/{token}/welcome", welcome, "GET", "POST"),
+        route("/a/{token}/tasks/{number:int}", task, "GET"),
+        route("/a/{token}/tasks/{number:int}/skip", skip, "POST", as_json=True),
+        route("/a/{token}/answers", answer, "PUT", as_json=True),
+        route("/a/{token}/done", done, "GET"),
+        route("/admin/{secret}", admin_page, "GET"),
+        route("/admin/{secret}/live.json", live, "GET", as_json=True),
+        route("/admin/{secret}/export.jsonl", jsonl, "GET"),
+        route("/admin/{secret}/export.csv", csv, "GET"),
+        route("/admin/{secret}/{action}", act, "POST"),
+    ]
+
+
+def _answering(site: Site, endpoint: Callable[[Site, Request], Awaitable[Response]], *, as_json: bool) -> Endpoint:
+    """`endpoint` with its refusals turned into responses."""
+
+    @wraps(endpoint)
+    async def answering(request: Request) -> Response:
+        try:
+            return await endpoint(site, request)
+        except RefusalError as refusal:
+            found = refusal
+        except TimeoutError:
+            found = RefusalError(408, "too_slow", "The request took too long to arrive.", {"Connection": "close"})
+        except sqlite3.Error as error:
+            logger.error("The study's file: %s", error)
+            text = "The answer could not be saved now. It is tried again."
+            found = RefusalError(503, "not_saved", text, {"Retry-After": "2"})
+        return _refusal_response(site, found, as_json=as_json)
+
+    return answering
+
+
+def _refusal_response(site: Site, refusal: RefusalError, *, as_json: bool) -> Response:
+    if as_json:
+        response = _json({"error": refusal.text, "reason": refusal.word}, status=refusal.status)
+    else:
+        response = site.message(site.study.form.title, refusal.text, status=refusal.status)
+    response.headers.update(refusal.headers)
+    return response
+
+
+def _http_error(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What the router itself refuses: no such route, no such method."""
+
+    async def handle(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        text = STATUS_TEXTS.get(error.status_code, error.detail)
+        response = site.message(site.study.form.title, text, status=error.status_code)
+        response.headers.update(error.headers or {})
+        return response
+
+    return handle
+
+
+def _json(content: Any, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
+
+
+# -- pages for everybody ----------------------------------------------------------------------------------------
+
+
+async def root(site: Site, request: Request) -> Response:
+    check_host(request)
+    return site.message(
+        "A rating study", "Here people rate texts. If you were invited, please use the personal link you were given."
+    )
+
+
+async def static(site: Site, request: Request) -> Response:
+    check_host(request)
+    asset = site.assets.get(request.path_params["name"])
+    if asset is None:
+        raise not_found("There is no such file.")
+    return Response(asset.content, media_type=asset.content_type, headers={"Cache-Control": "no-cache"})
+
+
+# -- annotators -------------------------------------------------------------------------------------------------
+
+
+async def start(site: Site, request: Request) -> Response:
+    """To where this annotator is: welcome, the first unfinished page, or the end."""
+    annotator = site.annotator(request)
+    return RedirectResponse(await _whereabouts(site, annotator), status_code=303)
+
+
+async def _whereabouts(site: Site, annotator: Annotator) -> str:
+    urls = annotator_urls(annotator)
+    if not annotator.has_consented:
+        return urls["welcome"]
+    number = await _next_number(site, annotator)
+    return urls["done"] if number is None else task_url(annotator, number)
+
+
+async def _next_number(site: Site, annotator: Annotator) -> int | None:
+    """The first unfinished page, newly given if need be; None where there is none, or the study is closed.
+
+    Raises:
+        RefusalError: the study is paused, and there is no page to go on with.
+    """
+    with site.store.snapshot() as connection:
+        state = study_state(connection)
+        found = _unfinished(connection, annotator)
+    if found is not None or state == "closed":
+        return None if state == "closed" else found
+
+    def give(connection: sqlite3.Connection) -> int | None:
+        require_open(connection, annotator.id)
+        return assign_next(connection, site.study, annotator.id)
+
+    return await site.store.write(give)
+
+
+def _unfinished(connection: sqlite3.Connection, annotator: Annotator) -> int | None:
+    row = connection.execute(
+        "SELECT min(number) FROM tasks WHERE annotator = ? AND state = 'open'", (annotator.id,)
+    ).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+async def welcome(site: Site, request: Request) -> Response:
+    annotator = site.annotator(request)
+    urls = annotator_urls(annotator)
+    context = {
+        "form": site.study.form,
+        "csrf": site.token(urls["start"], "welcome"),
+        "url": urls["welcome"],
+        "given": {**annotator.traits, **({"consent": "yes"} if annotator.has_consented else {})},
+        "errors": {},
+    }
+    if request.method != "POST":
+        return site.page("welcome.html", context, path=urls["start"])
+    given = await site.form_body(request)
+    site.check_token(request, urls["start"], "welcome", given.get("csrf", ""))
+    traits, errors = read_traits(site.study.form, given)
+    if given.get("consent") != "yes":
+        errors["consent"] = "To take part, say that you have read this and agree."
+    if errors:
+        return site.page("welcome.html", {**context, "given": given, "errors": errors}, path=urls["start"], status=422)
+
+    def agree(connection: sqlite3.Connection) -> None:
+        require_open(connection, annotator.id)
+        consent(connection, annotator.id, traits)
+
+    await site.store.write(agree)
+    return RedirectResponse(urls["start"], status_code=303)
+
+
+async def task(site: Site, request: Request) -> Response:
+    annotator = site.annotator(request)
+    number = request.path_params["number"]
+    urls = annotator_urls(annotator)
+    with site.store.snapshot() as connection:
+        n_given = connection.execute("SELECT count(*) FROM tasks WHERE annotator = ?", (annotator.id,)).fetchone()[0]
+        state = study_state(connection)
+        if annotator.has_consented and 1 <= number <= n_given and state != "closed":
+            context = {
+                **task_context(connection, site.study.form, annotator, number),
+                "csrf": site.token(urls["start"], "task"),
+                "paused": state == "paused",
+            }
+            return site.page("task.html", context, path=urls["start"])
+    url = await _whereabouts(site, annotator)
+    if url == task_url(annotator, number):  # just given
+        return await task(site, request)
+    return RedirectResponse(url, status_code=303)
+
+
+async def answer(site: Site, request: Request) -> Response:
+    annotator = site.annotator(request)
+    body: AnswerBody = await site.json_body(request, AnswerBody)
+    site.check_token(request, annotator_urls(annotator)["start"], "task", body.csrf)
+
+    def save(connection: sqlite3.Connection) -> Any:
+        return save_answer(
+            connection,
+            site.study.form,
+            annotator.id,
+            item=body.item,
+            question=body.question,
+            label=body.label,
+            sent=None if body.sent is None else str(body.sent)[:64],
+        )
+
+    saved = await site.store.write(save)
+    return _json({"saved": True, **saved._asdict()})
+
+
+async def skip(site: Site, request: Request) -> Response:
+    annotator = site.annotator(request)
+    body: SkipBody = await site.json_body(request, SkipBody)
+    site.check_token(request, annotator_urls(annotator)["start"], "task", body.csrf)
+    number = request.path_params["number"]
+    saved = await site.store.write(lambda connection: skip_task(connection, annotator.id, number, body.reason))
+    return _json({"saved": True, **saved._asdict()})
+
+
+async def done(site: Site, request: Request) -> Response:
+    """The completion code, once every page is finished."""
+    annotator = site.annotator(request)
+    urls = annotator_urls(annotator)
+    url = await _whereabouts(site, annotator)
+    if url != urls["done"]:
+        return RedirectResponse(url, status_code=303)
+    with site.store.snapshot() as connection:
+        is_closed = study_state(connection) == "closed"
+        is_unfinished = _unfinished(connection, annotator) is not None
+        answered, _ = progress_of(connection, annotator.id)
+    if is_closed and (is_unfinished or not answered):
+        raise closed()
+    if not answered:
+        return site.message(
+            site.study.form.title, "There is nothing to rate at present: others have rated everything. Thank you!"
+        )
+    return site.page(
+        "done.html",
+        {"form": site.study.form, "code": annotator.code, "urls": {**urls, "previous": task_url(annotator, answered)}},
+        path=urls["start"],
+    )
+
+
+# -- admin ------------------------------------------------------------------------------------------------------
+
+
+async def admin_page(site: Site, request: Request) -> Response:
+    site.require_admin(request)
+    start_url = f"/admin/{site.study.secret}"
+    found = await run_in_threadpool(site.overview.read)
+    context = {
+        **found,
+        "annotators": [_with_link(site, row) for row in found["annotators"]],
+        "csrf": site.token(start_url, "admin"),
+        "urls": admin.admin_urls(start_url),
+    }
+    return site.page("admin.html", context, path=start_url)
+
+
+def _with_link(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "link": f"{site.where.base}/a/{row['token']}"}
+
+
+async def live(site: Site, request: Request) -> Response:
+    """The numbers of the admin page, without the links."""
+    site.require_admin(request)
+    found = await run_in_threadpool(site.overview.read, admin.FRESH_SECONDS)
+    rows = [{key: value for key, value in row.items() if key != "token"} for row in found["annotators"]]
+    return _json({**found, "annotators": rows})
+
+
+async def act(site: Site, request: Request) -> Response:
+    site.require_admin(request)
+    start_url = f"/admin/{site.study.secret}"
+    action = admin.ACTIONS.get(request.path_params["action"])
+    if action is None:
+        raise not_found("There is no such action.")
+    given = await site.form_body(request)
+    site.check_token(request, start_url, "admin", given.get("csrf", ""))
+
+    def change(connection: sqlite3.Connection) -> None:
+        action.change(connection, given.get("annotator", ""))
+
+    await (site.store.forget(change) if action.is_forgetting else site.store.write(change))
+    return RedirectResponse(start_url, status_code=303)
+
+
+async def jsonl(site: Site, request: Request) -> Response:
+    site.require_admin(request)
+    content = await run_in_threadpool(export_jsonl, site.store)
+    return _download(content, "ratings.jsonl", "application/jsonl")
+
+
+async def csv(site: Site, request: Request) -> Response:
+    site.require_admin(request)
+    content = await run_in_threadpool(export_csv, site.store)
+    return _download(content, "ratings.csv", "text/csv; charset=utf-8")
+
+
+def _download(content: bytes, name: str, media_type: str) -> Response:
+    return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
