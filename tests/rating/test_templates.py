@@ -59,7 +59,7 @@ def a_task(form_name: str, *, completion: str = "That sounds hard.", saved: str 
 def an_admin_page(state: str = "open", **fields: Any) -> dict[str, Any]:
     flags = {"too_fast": 1, "failed_checks": 0, "self_consistency": 0.5}
     annotator = {"name": "r1", "link": "http://h/a/t", "n_answered": 1, "of": 4, "flags": flags, "state": "active"}
-    names = ("invite", "revoke", "pause", "resume", "close", "delete", "export_jsonl", "export_csv", "live")
+    names = ("invite", "revoke", "pause", "resume", "close", "delete", "jsonl", "csv", "live")
     return {
         "study": {"title": "Study", "state": state, "n_items": 4, "n_annotators_per_item": 3},
         "annotators": [annotator],
@@ -121,7 +121,10 @@ def test_welcome_asks_for_consent_and_keeps_what_was_given() -> None:
 def test_means_are_shown_when_they_are_given() -> None:
     hidden = render("admin.html", **an_admin_page())
     assert "Hidden until the study is closed" in hidden
-    means = [{"system": "base", "means": {"overall": 3.25, "comforting": float("nan")}}]
+    means = [
+        {"question": "overall", "system": system, "mean": mean, "n": 4}
+        for system, mean in (("base", 3.25), ("other", 4.0))
+    ] + [{"question": "tone", "system": system, "mean": None, "n": 4} for system in ("base", "other")]
     closed = render("admin.html", **an_admin_page("closed", means=means))
     assert '<th scope="row">base</th><td class="n">3.25</td><td class="n">–</td>' in closed
     assert "Close the study" not in closed

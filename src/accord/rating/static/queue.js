@@ -11,7 +11,8 @@ const TIMEOUT_MS = 15_000;
 /**
  * @param {string} key what the queue belongs to; tabs with the same key share one queue
  * @param {{csrf: () => string, renew: () => Promise<boolean>, notify: (event: object) => void}} page
- *   `renew` fetches a new csrf token; `notify` hears {kind: "saved" | "empty" | "waiting" | "refused" | "stopped", ...}
+ *   `renew` fetches a new csrf token; `notify` hears {kind: "saved" | "empty" | "elsewhere" (by
+ *   another tab) | "waiting" | "refused" | "stopped", ...}
  */
 export function createQueue(key, page) {
   const store = openStore(key);
@@ -91,6 +92,9 @@ export function createQueue(key, page) {
     if (store.size()) flush();
   }
 
+  addEventListener("storage", (event) => {
+    if (event.key?.startsWith(`${key} `) && event.newValue === null) page.notify({ kind: "elsewhere" });
+  });
   addEventListener("online", retryNow);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && retryNow());
   return { put, flush, get: store.get, size: store.size };

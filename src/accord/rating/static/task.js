@@ -10,7 +10,7 @@ const notice = document.getElementById("notice");
 const urls = page.dataset;
 let current = 0;
 let leavingFor = null;
-let nChanges = 0;
+let nEvents = 0; // changes made and changes confirmed: what was asked for before the last of them may be old
 
 const queue = createQueue(`accord ${urls.answers}`, { csrf: () => urls.csrf, renew: refresh, notify: hear });
 
@@ -22,7 +22,7 @@ const slotOf = (question) => `${question.dataset.item} ${question.dataset.questi
 const isOpen = (question) => !chosen(question) && !("optional" in question.dataset);
 
 function save(question) {
-  nChanges += 1;
+  nEvents += 1;
   leavingFor = null;
   mark(question, "waiting");
   status.textContent = "Saving…";
@@ -51,12 +51,13 @@ function showCount() {
 
 /** What became of the changes that were sent. */
 function hear(event) {
-  document.body.classList.toggle("unsent", !["saved", "empty"].includes(event.kind));
+  document.body.classList.toggle("unsent", ["waiting", "refused", "stopped"].includes(event.kind));
   HEARD[event.kind](event);
 }
 
 const HEARD = {
   saved({ entry, answer }) {
+    nEvents += 1;
     const question = questions.find((found) => slotOf(found) === entry.slot);
     if (question && !queue.get(entry.slot)) mark(question, "saved");
     if (answer?.of) Object.assign(document.getElementById("progress"), { max: answer.of, value: answer.answered });
@@ -66,6 +67,9 @@ const HEARD = {
     warn(null);
     showCount();
     if (leavingFor) location.assign(leavingFor);
+  },
+  elsewhere() {
+    if (document.visibilityState === "visible") refresh();
   },
   waiting({ status: code, text }) {
     const n = queue.size();
@@ -90,13 +94,13 @@ function warn(text) {
 
 /** Show the answers that the server has by now; whether it could be asked. */
 async function refresh() {
-  const nBefore = nChanges;
+  const nBefore = nEvents;
   try {
     const response = await fetch(location.href, { cache: "no-store" });
     if (!response.ok || response.redirected) return false;
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     urls.csrf = fresh.getElementById("task").dataset.csrf;
-    if (nChanges === nBefore) {
+    if (nEvents === nBefore) {
       for (const question of questions) {
         const theirs = fresh.getElementById(question.id);
         if (theirs) show(question, chosen(theirs)?.value);
