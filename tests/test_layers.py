@@ -25,6 +25,7 @@ LAYERS = [
     {"rating"},
     {"pipeline"},
     {"demo"},
+    {"sweep"},
     {"cli"},
 ]
 """Left to right; a room imports only from rooms to its left. Rooms of the first two layers may share."""

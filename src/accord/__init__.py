@@ -46,6 +46,8 @@ _PUBLIC = {
     "report_stage": "accord.report.render",
     "run_pipeline": "accord.pipeline",
     "run_demo": "accord.demo.run",
+    "read_sweep": "accord.sweep.plan",
+    "run_sweep": "accord.sweep.run",
 }
 
 __all__ = sorted(_PUBLIC)

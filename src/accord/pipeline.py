@@ -43,6 +43,8 @@ COMPARISONS = (
 
 PATHS = ("source", "prompts", "test_prompts")
 FLAGS = ("human_replies", "second_opinion")
+PLAIN_KEYS = ("seed", "systems", *PATHS, *FLAGS)
+"""Keys of an `accord run` file that are no sections."""
 
 Measure = Callable[[Sequence[Path]], Sequence[Path]]
 """Folders of outputs -> files with further numbers per output (the demo's true acceptance; ratings)."""
@@ -62,6 +64,8 @@ class PipelineSettings:
     """Evaluate the human references of the test prompts as a system of their own."""
     second_opinion: bool = False
     """Evaluate all outputs under the calibrating preference model too, and show how far it and the other agree."""
+    systems: tuple[str, ...] = SYSTEMS
+    """Which of the systems are made and evaluated."""
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     prepare_prompts: PrepareSettings | None = None
     fit: FitSettings = field(default_factory=FitSettings)
@@ -115,65 +119,97 @@ def run_pipeline(
     Raises:
         ConfigError: a section contradicts another (see `check_pipeline`).
     """
-    from accord.data.prepare import prepare_stage
-    from accord.preference.fit import fit_stage
     from accord.report.document import ReportInputs
     from accord.report.render import report_stage
 
     check_pipeline(settings)
-    stage = _Stages(output_dir, seed, say or _say)
-    prepared = stage("prepare", prepare_stage, settings.source, settings=settings.prepare)
-    preference = stage("preference", fit_stage, prepared, settings=settings.fit)
-    run = Run(prepared, preference, None, None, {}, {}, None, Path())
+    stage = _Stages(output_dir, seed, seed, say or _say)
+    run = _fitted(settings, stage)
     if settings.prompts is not None:
-        independent = stage("independent", fit_stage, prepared, settings=settings.independent, seed=seed + 1)
-        run = _generator_stages(settings, run._replace(independent=independent), stage, measure)
+        run = _evaluated(settings, _written(settings, run, stage), stage, measure)
     inputs = ReportInputs(*run[:5], list(run.outputs.values()), run.evaluation, notes)
     return run._replace(report=stage("report", report_stage, inputs, settings=settings.report))
 
 
-def _generator_stages(settings: PipelineSettings, run: Run, stage: "_Stages", measure: Measure | None) -> Run:
-    """From prompts to the evaluation of what all systems write."""
+def run_systems(
+    settings: PipelineSettings,
+    *,
+    output_dir: Path,
+    seed: int,
+    data_seed: int,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """The chain without evaluation and report: the preference models, and what every system writes.
+
+    Args:
+        data_seed: of what several runs must share to be compared: how items and prompts are read and split, and
+            (plus 1) the independent preference model. `seed` is of all other stages.
+    """
+    check_pipeline(settings)
+    stage = _Stages(output_dir, seed, data_seed, say or _say)
+    run = _fitted(settings, stage)
+    return run if settings.prompts is None else _written(settings, run, stage)
+
+
+def _fitted(settings: PipelineSettings, stage: "_Stages") -> Run:
+    """The items and the preference model that ranks candidates."""
+    from accord.data.prepare import prepare_stage
+    from accord.preference.fit import fit_stage
+
+    prepared = stage("prepare", prepare_stage, settings.source, settings=settings.prepare, seed=stage.data_seed)
+    preference = stage("preference", fit_stage, prepared, settings=settings.fit)
+    return Run(prepared, preference, None, None, {}, {}, None, Path())
+
+
+def _written(settings: PipelineSettings, run: Run, stage: "_Stages") -> Run:
+    """From prompts to what all systems write, and the preference model that judges it."""
     from accord.calibration.calibrate import GENERATOR_DIR, calibrate_stage
     from accord.candidates.decode import decode_stage
     from accord.candidates.generate import generate_stage
     from accord.candidates.human import human_stage
     from accord.candidates.rerank import rerank_stage
-    from accord.evaluation.evaluate import evaluate_stage
+    from accord.preference.fit import fit_stage
     from accord.scoring.score import score_stage
-    from accord.scoring.second_opinion import VALUES_FILE, second_opinion_stage
 
+    judge_seed = stage.data_seed + 1
+    independent = stage("independent", fit_stage, run.prepared, settings=settings.independent, seed=judge_seed)
     prompts, test = _prompts(settings, stage)
     generated = stage("candidates", generate_stage, prompts.path, settings=settings.generate, splits=prompts.splits)
     scored = stage("scores", score_stage, generated, run.preference, settings=settings.score)
     calibration = {
         name: stage(name, calibrate_stage, scored, settings=replace(settings.calibrate, **changes))
         for name, changes in TRAINED_SYSTEMS.items()
+        if name in settings.systems
     }
 
     def decoded(system: str, decode: DecodeSettings) -> Path:
         return stage("outputs", decode_stage, test.path, system=system, settings=decode, splits=test.splits)
 
-    n_pool = settings.rerank.k * settings.rerank.picks
+    n_pool = settings.rerank.k * settings.rerank.picks if "best_of_k" in settings.systems else 1
     outputs = {"base": decoded("base", replace(settings.decode, samples=max(settings.decode.samples, n_pool)))}
-    outputs["best_of_k"] = stage("outputs", rerank_stage, outputs["base"], run.preference, settings=settings.rerank)
+    if "best_of_k" in settings.systems:
+        outputs["best_of_k"] = stage("outputs", rerank_stage, outputs["base"], run.preference, settings=settings.rerank)
     for name, folder in calibration.items():
         outputs[name] = decoded(name, replace(settings.decode, model=str(folder / GENERATOR_DIR)))
-    outputs = {system: outputs[system] for system in SYSTEMS}
+    outputs = {system: outputs[system] for system in SYSTEMS if system in settings.systems}
     if settings.human_replies:
-        outputs["human"] = stage("outputs", human_stage, test.path, splits=test.splits)
-    values = [] if measure is None else list(measure(list(outputs.values())))
+        outputs["human"] = stage("outputs", human_stage, test.path, splits=test.splits, seed=stage.data_seed)
+    return run._replace(independent=independent, candidates=scored, calibration=calibration, outputs=outputs)
+
+
+def _evaluated(settings: PipelineSettings, run: Run, stage: "_Stages", measure: Measure | None) -> Run:
+    """What all systems wrote, measured and compared."""
+    from accord.evaluation.evaluate import evaluate_stage
+    from accord.scoring.second_opinion import VALUES_FILE, second_opinion_stage
+
+    outputs = list(run.outputs.values())
+    values = [] if measure is None else list(measure(outputs))
     if settings.second_opinion:
-        judged = stage("second_opinion", second_opinion_stage, list(outputs.values()), run.preference)
+        judged = stage("second_opinion", second_opinion_stage, outputs, run.preference)
         values.append(judged / VALUES_FILE)
-    evaluation = stage(
-        "evaluation",
-        evaluate_stage,
-        list(outputs.values()),
-        settings=replace(settings.evaluate, preference_model=str(run.independent), compare=COMPARISONS),
-        values=values,
-    )
-    return run._replace(candidates=scored, calibration=calibration, outputs=outputs, evaluation=evaluation)
+    compare = tuple(pair for pair in COMPARISONS if set(pair.split(" - ")) <= set(settings.systems))
+    evaluate = replace(settings.evaluate, preference_model=str(run.independent), compare=compare)
+    return run._replace(evaluation=stage("evaluation", evaluate_stage, outputs, settings=evaluate, values=values))
 
 
 def _prompts(settings: PipelineSettings, stage: "_Stages") -> tuple[Prompts, Prompts]:
@@ -183,7 +219,7 @@ def _prompts(settings: PipelineSettings, stage: "_Stages") -> tuple[Prompts, Pro
     assert settings.prompts is not None
     path = settings.prompts
     if settings.prepare_prompts is not None:
-        path = stage("prompts", prepare_stage, path, settings=settings.prepare_prompts)
+        path = stage("prompts", prepare_stage, path, settings=settings.prepare_prompts, seed=stage.data_seed)
     if settings.test_prompts is not None:
         return Prompts(path), Prompts(settings.test_prompts)
     return Prompts(path, ("train", "dev")), Prompts(path, ("test",))
@@ -198,9 +234,18 @@ def read_pipeline(path: Path, *, scale: str | None = None) -> tuple[PipelineSett
     Raises:
         ConfigError: an unknown or missing section, key, scale or variable, or a value of the wrong type.
     """
-    values = _at_scale(read_config(path), scale, where=str(path))
-    sections = {name: f for name, f in PipelineSettings.__dataclass_fields__.items() if name not in (*PATHS, *FLAGS)}
-    check_keys(values, ["seed", *PATHS, *FLAGS, *sections], where=str(path))
+    values = at_scale(read_config(path), scale, where=str(path))
+    return build_pipeline(values, path), values.get("seed", 0)
+
+
+def build_pipeline(values: Mapping[str, Any], path: Path) -> PipelineSettings:
+    """The settings that the keys and sections of a file at `path` make, its scale applied.
+
+    Raises:
+        ConfigError: an unknown or missing section or key, or a value of the wrong type.
+    """
+    sections = [name for name in PipelineSettings.__dataclass_fields__ if name not in PLAIN_KEYS]
+    check_keys(values, [*PLAIN_KEYS, *sections], where=str(path))
     if "source" not in values:
         raise ConfigError(f"{path}: source is missing. Expected the path of a file or folder.")
     built: dict[str, Any] = {
@@ -208,15 +253,21 @@ def read_pipeline(path: Path, *, scale: str | None = None) -> tuple[PipelineSett
         for key in sections
         if key in values or key != "prepare_prompts"
     }
-    built |= {key: _path(path, key, values[key]) for key in PATHS if values.get(key) is not None}
+    built |= {key: path_of(path, key, values[key]) for key in PATHS if values.get(key) is not None}
     for key, wanted, kind in [("seed", "a whole number", int), *((flag, "true or false", bool) for flag in FLAGS)]:
         if type(values.get(key, kind())) is not kind:
             raise ConfigError(f"{path}: {key} is {values[key]!r}. Expected {wanted}.")
     built |= {flag: values[flag] for flag in FLAGS if flag in values}
-    return PipelineSettings(**built), values.get("seed", 0)
+    return PipelineSettings(**built, systems=_systems(values.get("systems", SYSTEMS), where=str(path)))
 
 
-def _at_scale(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[str, Any]:
+def _systems(found: Any, *, where: str) -> tuple[str, ...]:
+    if not isinstance(found, list | tuple) or not found or not all(name in SYSTEMS for name in found):
+        raise ConfigError(f"{where}: systems is {found!r}. Expected a list of some of {', '.join(SYSTEMS)}.")
+    return tuple(found)
+
+
+def at_scale(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[str, Any]:
     """The file's values with those of one of its scales laid over them."""
     scales = values.get("scales") or {}
     if not isinstance(scales, dict) or not all(isinstance(changes, dict | None) for changes in scales.values()):
@@ -226,14 +277,20 @@ def _at_scale(values: Mapping[str, Any], scale: str | None, *, where: str) -> di
     if scale is not None and scale not in scales:
         known = f"Expected one of {', '.join(scales)}." if scales else "The file has no scales; leave --scale out."
         raise ConfigError(f"{where}: there is no scale {scale!r}. {known}")
-    merged = {key: value for key, value in values.items() if key != "scales"}
-    for key, change in (scales.get(scale) or {}).items():
+    without = {key: value for key, value in values.items() if key != "scales"}
+    return laid_over(without, scales.get(scale) or {})
+
+
+def laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a run with changes laid over them, sections key by key."""
+    merged = dict(values)
+    for key, change in changes.items():
         name, old = canonical_key(str(key)), merged.get(canonical_key(str(key)))
         merged[name] = {**old, **change} if isinstance(old, dict) and isinstance(change, dict) else change
     return merged
 
 
-def _path(config_path: Path, key: str, value: Any) -> Path:
+def path_of(config_path: Path, key: str, value: Any) -> Path:
     """A path of the file, its ${VARIABLES} replaced."""
     text = str(value)
     for name in re.findall(r"\$\{(\w+)\}", text):
@@ -284,8 +341,8 @@ SECTION_TYPES: Mapping[str, type] = {
 class _Stages:
     """Runs stages below one folder and says of each whether it was made or reused."""
 
-    def __init__(self, output_dir: Path, seed: int, say: Callable[[str], None]) -> None:
-        self.output_dir, self.seed, self.say = output_dir, seed, say
+    def __init__(self, output_dir: Path, seed: int, data_seed: int, say: Callable[[str], None]) -> None:
+        self.output_dir, self.seed, self.data_seed, self.say = output_dir, seed, data_seed, say
 
     def __call__(self, name: str, run: Callable[..., Path], *inputs: Any, **options: Any) -> Path:
         parent = self.output_dir / name

@@ -21,6 +21,8 @@ def report(
     outputs: tuple[Path, ...] = (),
     evaluation: Path | None = None,
     notes: Path | None = None,
+    sweep: Path | None = None,
+    votes: Path | None = None,
     settings: Annotated[ReportSettings, SETTINGS] = DEFAULTS,
     common: Annotated[StageOptions, COMMON],
 ) -> None:
@@ -35,6 +37,8 @@ def report(
         outputs: Folders of `accord decode` or outputs.jsonl files, whose texts are shown side by side.
         evaluation: Folder of `accord evaluate`.
         notes: A Markdown file to show at the end; its first paragraph also stands at the top.
+        sweep: Folder OUT/sweep/FINGERPRINT of a sweep; give its OUT/sweep_evaluation/FINGERPRINT as evaluation.
+        votes: Folder OUT/sweep_votes/FINGERPRINT of a sweep: its preference models compared.
     """
     from accord.report.render import ReportInputs, report_stage
 
@@ -47,6 +51,8 @@ def report(
         outputs=outputs,
         evaluation=evaluation,
         notes=notes,
+        sweep=sweep,
+        votes=votes,
     )
     finished = run_stage(report_stage, inputs, settings=settings, common=common)
     show_stage(finished, as_json=common.json, then=f"open {finished.folder / 'report.html'}")

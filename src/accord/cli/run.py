@@ -1,13 +1,16 @@
 """`accord run`: the whole chain from one YAML file."""
 
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 from accord.cli.options import SWITCH
 from accord.cli.output import measurement_blocks, measurement_lines, read_results, show
+from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.pipeline import Run
+    from accord.sweep.run import SweepRun
 
 HEADLINE = ("true_acceptance", "acceptance", "calibrating_acceptance", "length", "distinct_2")
 """Measurements printed at the end of a run; the report shows all."""
@@ -21,21 +24,54 @@ def run(
     seed: int | None = None,
     json: Annotated[bool, SWITCH] = False,
 ) -> None:
-    """Run the whole chain from a YAML file; finished stages are reused.
+    """Run the whole chain from a YAML file, or a sweep of it (`vary`); finished stages are reused.
 
     Args:
-        config: YAML file with one section per stage; its paths are relative to it.
+        config: YAML file with one section per stage, or of a sweep; its paths are relative to it.
         scale: Which of the file's scales, e.g. tiny, small or full.
         output_dir: Folder for all stages, each in STAGE/FINGERPRINT/. Default: runs/FILE or runs/FILE-SCALE.
-        seed: Replaces the seed of the file.
+        seed: Replaces the seed of the file; of a sweep, its seeds.
         json: Print the result as JSON instead of text; progress stays on standard error.
     """
     from accord.pipeline import read_pipeline, run_pipeline
+    from accord.sweep.plan import is_sweep, read_sweep
 
-    settings, seed_of_file = read_pipeline(config, scale=scale)
     folder = output_dir or Path("runs") / "-".join([config.stem, *([scale] if scale else [])])
+    if is_sweep(config):
+        from accord.sweep.run import run_sweep
+
+        plan = read_sweep(config, scale=scale)
+        plan = plan if seed is None else plan._replace(seeds=(seed,))
+        show_sweep(run_sweep(plan, output_dir=folder), output_dir=folder, as_json=json)
+        return
+    settings, seed_of_file = read_pipeline(config, scale=scale)
     finished = run_pipeline(settings, output_dir=folder, seed=seed_of_file if seed is None else seed)
     show_run(finished, output_dir=folder, as_json=json)
+
+
+def show_sweep(run: "SweepRun", *, output_dir: Path, as_json: bool) -> None:
+    """The comparison of a sweep's points and where its report is.
+
+    Raises:
+        AccordError: some runs failed; names them.
+    """
+    from accord.evaluation.tables import read_sheet, render_text
+    from accord.sweep.run import failure_text
+    from accord.sweep.votes import vote_sheet
+
+    width = get_terminal_size().columns
+    lines: list[str] = []
+    if run.votes is not None:
+        lines += ["held-out votes", "", *render_text(vote_sheet(read_sheet(run.votes)), width=width), ""]
+    if run.evaluation is not None:
+        lines += ["generated texts", "", *render_text(read_sheet(run.evaluation), width=width), ""]
+    report = run.report / "report.html"
+    folders = {"votes": run.votes, "evaluation": run.evaluation}
+    results = {name: read_results(folder) for name, folder in folders.items() if folder is not None}
+    found = {"output_dir": str(output_dir), "report": str(report), "failed": run.failed, "results": results}
+    show([*lines, f"report: {report}"], found, as_json=as_json)
+    if run.failed:
+        raise AccordError(failure_text(run))
 
 
 def show_run(run: "Run", *, output_dir: Path, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +13,7 @@ from accord.candidates.settings import DecodeSettings, GenerateSettings, RerankS
 from accord.data.settings import PrepareSettings
 from accord.demo.pack import demo_items, demo_prompts
 from accord.demo.panel import rules_markdown, true_acceptance
-from accord.pipeline import PipelineSettings, Run, run_pipeline
+from accord.pipeline import Measure, PipelineSettings, Run, run_pipeline
 from accord.preference.settings import FitSettings
 from accord.randomness import keyed_rng
 from accord.records import Output, Split
@@ -77,6 +78,24 @@ def demo_settings(data_dir: Path) -> PipelineSettings:
     )
 
 
+class DemoBase(NamedTuple):
+    """What the demo gives the chain: its configuration, the truth of every output, and the panel's rules."""
+
+    settings: PipelineSettings
+    measure: Measure
+    notes: Path
+
+
+def demo_base(output_dir: Path, *, seed: int) -> DemoBase:
+    """Write the sample pack with the panel's votes below `output_dir`, and say what is to be done with them."""
+    data_dir = _data_stage(output_dir / "data" / "{fingerprint}", seed=seed)
+    return DemoBase(
+        demo_settings(data_dir),
+        lambda outputs: [_truth_stage(outputs, output_dir / "truth" / "{fingerprint}") / "truth.jsonl"],
+        data_dir / "panel.md",
+    )
+
+
 def run_demo(
     output_dir: Path,
     *,
@@ -85,15 +104,9 @@ def run_demo(
     say: Callable[[str], None] | None = None,
 ) -> Run:
     """Run the demo on the sample pack; `change` edits its configuration, e.g. to try another generator."""
-    data_dir = _data_stage(output_dir / "data" / "{fingerprint}", seed=seed)
-    settings = change(demo_settings(data_dir))
+    base = demo_base(output_dir, seed=seed)
     return run_pipeline(
-        settings,
-        output_dir=output_dir,
-        seed=seed,
-        measure=lambda outputs: [_truth_stage(outputs, output_dir / "truth" / "{fingerprint}") / "truth.jsonl"],
-        notes=data_dir / "panel.md",
-        say=say,
+        change(base.settings), output_dir=output_dir, seed=seed, measure=base.measure, notes=base.notes, say=say
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from accord.artifacts import Stage, open_stage, replacing, write_json, write_jsonl
+from accord.artifacts import Stage, open_stage, write_json, write_jsonl
 from accord.errors import ConfigError, DataError
 from accord.evaluation.measure import (
     Measured,
@@ -31,7 +31,7 @@ from accord.evaluation.outputs import (
     smallest_n_samples,
 )
 from accord.evaluation.settings import EvaluateSettings
-from accord.evaluation.tables import build_sheet, render_csv, render_html, render_latex, render_markdown
+from accord.evaluation.tables import build_sheet, write_tables
 from accord.pretrained import content_name
 from accord.progress import progress
 from accord.records import Output
@@ -74,11 +74,7 @@ def evaluate_stage(
     write_jsonl(stage.path("per_item.jsonl"), per_item_rows(table, measured))
     write_json(stage.path("outputs.json"), counts)
     write_json(stage.path("comparisons.json"), comparisons)
-    sheet = build_sheet(measurements, comparisons, counts=counts)
-    _write_text(stage.path("table.md"), render_markdown(sheet))
-    _write_text(stage.path("table.tex"), render_latex(sheet))
-    _write_text(stage.path("table.html"), render_html(sheet))
-    _write_text(stage.path("table.csv"), render_csv(measurements, comparisons))
+    write_tables(stage.folder, build_sheet(measurements, comparisons, counts=counts), measurements, comparisons)
     write_json(stage.path("results.json"), measurements)
     stage.finish()
     return stage.folder
@@ -264,8 +260,3 @@ def _open(
     if any(name.startswith("embedding") for name in settings.metrics):
         inputs["word_vectors"] = vectors_name(settings.word_vectors)
     return open_stage(output_dir, stage="evaluate", version=VERSION, settings=settings, seed=seed, inputs=inputs)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from accord.artifacts import read_json
+from accord.artifacts import read_json, replacing
 from accord.evaluation.measure import SURE, TEST_MARKS, Comparison, n_tests
 from accord.evaluation.outputs import SEPARATOR
 from accord.records import Measurement
@@ -62,6 +62,21 @@ def read_sheet(evaluation: Path) -> Sheet:
     measurements = msgspec.convert(_defined(read_json(evaluation / "results.json")), list[Measurement])
     comparisons = msgspec.convert(_defined(read_json(evaluation / "comparisons.json")), list[Comparison])
     return build_sheet(measurements, comparisons, counts=read_json(evaluation / "outputs.json"))
+
+
+def write_tables(
+    folder: Path, sheet: Sheet, measurements: Sequence[Measurement], comparisons: Sequence[Comparison]
+) -> None:
+    """Write table.md, table.tex, table.html and table.csv."""
+    texts = {
+        "table.md": render_markdown(sheet),
+        "table.tex": render_latex(sheet),
+        "table.html": render_html(sheet),
+        "table.csv": render_csv(measurements, comparisons),
+    }
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 # -- rows -------------------------------------------------------------------------------------------------------

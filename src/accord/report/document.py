@@ -13,7 +13,9 @@ class ReportInputs(NamedTuple):
 
     `candidates`: a folder of `accord score`; `calibration`: run name -> folder of `accord calibrate`; `outputs`:
     folders with outputs.jsonl, or such files; `notes`: a Markdown file shown at the end, its first paragraph also at
-    the top of the page (the demo says there that its panel is simulated, and prints the panel's rules).
+    the top of the page (the demo says there that its panel is simulated, and prints the panel's rules); `sweep`:
+    folder of a sweep's plan, whose points are the systems of `evaluation`; `votes`: the comparison of its preference
+    models.
     """
 
     prepared: Path | None = None
@@ -24,6 +26,8 @@ class ReportInputs(NamedTuple):
     outputs: Sequence[Path] = ()
     evaluation: Path | None = None
     notes: Path | None = None
+    sweep: Path | None = None
+    votes: Path | None = None
 
     def by_name(self) -> dict[str, Path]:
         """Every input under a name of its own."""

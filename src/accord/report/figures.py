@@ -168,6 +168,31 @@ def interval_figure(
     return _svg(draw, f"{xlabel}, with intervals.", height=height)
 
 
+def trend_figure(
+    series: Mapping[str, Sequence[tuple[float, Interval]]], *, level: Interval | None = None, xlabel: str, ylabel: str
+) -> str:
+    """A metric with its intervals against a number, one line per series; `level` is dashed across (a yardstick)."""
+
+    def draw(axes: Any) -> None:
+        if level is not None and not math.isnan(level.value):
+            axes.axhline(level.value, color=MUTED, linewidth=1.0, linestyle="--")
+        numbers = sorted({x for points in series.values() for x, _ in points})
+        shift = 0.012 * (numbers[-1] - numbers[0]) if len(series) > 1 else 0.0
+        for number, (name, points) in enumerate(series.items()):
+            colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+            shown = [(x + shift * number, *found) for x, found in points if not math.isnan(found.value)]
+            x, value, low, high = np.array(shown, dtype=float).reshape(-1, 4).T
+            axes.vlines(x, low, high, color=colour, linewidth=1.6)
+            label = _label(name) if len(series) > 1 else None
+            style = LINES[number % len(LINES)]
+            axes.plot(x, value, color=colour, linestyle=style, linewidth=1.2, marker=marker, ms=5, label=label)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.set_xticks(numbers if len(numbers) <= 8 else numbers[:: len(numbers) // 8 + 1])
+        axes.xaxis.set_major_formatter("{x:g}")
+
+    return _svg(draw, f"{ylabel} against {xlabel}, with intervals.")
+
+
 def scatter_figure(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, xlabel: str, ylabel: str) -> str:
     """y against x, both shares, in a colour and shape per series; the diagonal is y = x."""
 

@@ -9,11 +9,12 @@ from accord.report import models, notes, sections, tables
 from accord.report.document import Example, ReportInputs, Section
 from accord.report.results import results_section
 from accord.report.settings import ReportSettings
+from accord.report.sweep import sweep_section
 from accord.report.tables import Table, escape_markdown
 
 __all__ = ["ReportInputs", "report_stage"]
 
-VERSION = 1
+VERSION = 2
 
 STAGE_OF_INPUT = {
     "prepared": "prepare",
@@ -21,11 +22,14 @@ STAGE_OF_INPUT = {
     "independent": "fit",
     "candidates": "score",
     "evaluation": "evaluate",
+    "sweep": "sweep",
+    "votes": "sweep_votes",
 }
 """Field of `ReportInputs` -> the stage whose folder it names."""
 
 SectionBuilder = Callable[[ReportInputs, ReportSettings], Section | None]
 SECTIONS: tuple[SectionBuilder, ...] = (
+    sweep_section,
     results_section,
     sections.examples_section,
     sections.disagreement_section,

@@ -37,11 +37,11 @@ def results_section(inputs: ReportInputs, settings: ReportSettings) -> Section |
         "results",
         "Results",
         " ".join([_lead(levels), *_what_acceptance_is(inputs.prepared, levels)]),
-        headline=_headline(comparisons),
+        headline=None if inputs.sweep is not None else _headline(comparisons),
         figures=tuple(shown),
         tables=(
             _system_table(levels, read_if_there(inputs.evaluation / "outputs.json", {})),
-            *_difference_tables(comparisons, [m for m in measurements if " - " in m.system]),
+            *difference_tables(comparisons, [m for m in measurements if " - " in m.system]),
             *_truth_tables(points),
             *judges_tables(per_item),
         ),
@@ -146,8 +146,10 @@ def _difference_figures(comparisons: Sequence[Row]) -> list[Figure]:
     return shown
 
 
-def _difference_tables(comparisons: Sequence[Row], differences: Sequence[Measurement]) -> list[Table]:
-    """The differences in acceptance, and folded below them those in all other metrics."""
+def difference_tables(
+    comparisons: Sequence[Row], differences: Sequence[Measurement], *, prefix: str = ""
+) -> list[Table]:
+    """The differences in acceptance, and folded below them those in all other metrics; `prefix`: of the CSVs' names."""
     unit = resampled_unit(m.signature for m in differences)
     tests = describe_tests((row.get("test", "") for row in comparisons), unit=unit)
     caption = (
@@ -161,7 +163,7 @@ def _difference_tables(comparisons: Sequence[Row], differences: Sequence[Measure
     others = by_metric.pop("", [])
     found = [
         Table(
-            f"differences_{metric}",
+            f"{prefix}differences_{metric}",
             f"Paired differences in {_plain(metric)}",
             DIFFERENCE_COLUMNS,
             tuple(_difference_row(row) for row in rows),
@@ -173,7 +175,9 @@ def _difference_tables(comparisons: Sequence[Row], differences: Sequence[Measure
         rows = tuple((_plain(row["name"]), *_difference_row(row)) for row in others)
         title = f"Paired differences in the other metrics ({len(rows)})"
         columns = ("metric", *DIFFERENCE_COLUMNS)
-        found.append(Table("differences_other", title, columns, rows, "" if found else caption, folded=bool(found)))
+        found.append(
+            Table(f"{prefix}differences_other", title, columns, rows, "" if found else caption, folded=bool(found))
+        )
     return found
 
 
