@@ -21,6 +21,7 @@ from accord.preference.labelled import in_groups, label_items
 from accord.preference.lexical import LEXICAL_MODEL
 from accord.preference.measure import calibration_warnings
 from accord.preference.predict import acceptance_logits, load_acceptance_model, load_preference_model, predict_logits
+from accord.preference.reading import flip_rate
 from accord.preference.settings import FitSettings
 from accord.training import loop
 from toys import SPECIALS, WORDS, save_tiny_encoder, toy_items, word_tokenizer, write_rows
@@ -57,8 +58,22 @@ def rows(path: Path) -> list[dict[str, Any]]:
         {"tuning": "full", "dtype": "bfloat16"},
         {"objective": "beta_binomial"},
         {"objective": "dpm_em", "normaliser": "ema"},
+        {"objective": "votes_noise"},
+        {"objective": "votes_noise", "tuning": "prefix", "prefix_length": 3},
+        {"objective": "votes_noise", "tuning": "lora"},
     ],
-    ids=["head", "prefix", "lora", "full", "bfloat16", "beta_binomial", "dpm_em"],
+    ids=[
+        "head",
+        "prefix",
+        "lora",
+        "full",
+        "bfloat16",
+        "beta_binomial",
+        "dpm_em",
+        "noise",
+        "noise_prefix",
+        "noise_lora",
+    ],
 )
 def test_fit_writes_a_complete_folder(
     tmp_path: Path, prepared: Path, encoder: str, changed: dict[str, Any], caplog: pytest.LogCaptureFixture
@@ -72,7 +87,7 @@ def test_fit_writes_a_complete_folder(
     assert [row["id"] for row in predictions] == [row["id"] for row in posterior] == [item.id for item in items]
     assert all(row["low"] <= row["share"] <= row["high"] for row in posterior)
     assert all(row["n_votes"] == 3 for row in posterior)
-    assert ("latent_acceptance" in predictions[0]) == (settings.objective == "dpm_em")
+    assert ("latent_acceptance" in predictions[0]) == (settings.objective in ("dpm_em", "votes_noise"))
     loaded = load_preference_model(folder)
     logits = predict_logits(loaded.model, loaded.tokenizer, [(item.prompt, item.completion) for item in items])
     config = loaded.model.config
@@ -92,6 +107,9 @@ def test_fit_writes_a_complete_folder(
     assert sum(point["n"] for point in read_json(folder / "reliability.json")["dev"]) == 36
     summary = read_json(folder / "summary.json")
     assert summary["n_items_without_votes"] == 0
+    assert summary["flip_rate"] == config.flip_rate
+    learned = flip_rate(settings.objective, smoothing=settings.smoothing, n_classes=2)
+    assert (config.flip_rate == learned) == (settings.objective != "votes_noise")
     said = [record.message for record in caplog.records if not record.message.startswith("bfloat16 on a CPU is slower")]
     assert summary["warnings"] == said
     assert (len(said) < len(caplog.records)) == (settings.dtype == "bfloat16")
@@ -233,7 +251,8 @@ def test_lora_serves_the_architectures_that_take_no_prefix(tmp_path: Path, prepa
     np.testing.assert_allclose(acceptance_logits(logits, [1]), found, atol=1e-5)
 
 
-def test_single_votes_are_refused_by_beta_binomial(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("objective", "what"), [("beta_binomial", "κ"), ("votes_noise", "the flip rate")])
+def test_single_votes_are_refused_where_pairs_are_needed(tmp_path: Path, objective: str, what: str) -> None:
     items = [{**item, "annotations": item["annotations"][:1]} for item in toy_items(12)]
     folder = prepare_stage(
         write_rows(tmp_path / "items.jsonl", items),
@@ -241,8 +260,12 @@ def test_single_votes_are_refused_by_beta_binomial(tmp_path: Path) -> None:
         settings=PrepareSettings(n_resamples=20),
         seed=0,
     )
-    with pytest.raises(ConfigError, match="0% of the training items have two votes or more; beta_binomial needs"):
-        label_items(load_prepared(folder), annotators=(), by_label=False, objective="beta_binomial")
+    with pytest.raises(
+        ConfigError,
+        match=f"0% of the training items have two votes or more; {objective} needs at least 10%, since single votes "
+        f"say nothing about {what}. Use objective votes.",
+    ):
+        label_items(load_prepared(folder), annotators=(), by_label=False, objective=objective)
 
 
 def test_missing_dev_votes_are_refused(tmp_path: Path) -> None:

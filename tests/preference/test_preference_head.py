@@ -9,10 +9,35 @@ import torch
 from torch import Tensor
 
 from accord.errors import ConfigError
-from accord.preference.head import FittedHeads, fit_heads, load_head, predict_heads, standardisation
+from accord.preference.head import (
+    FittedHeads,
+    HeadObjective,
+    HeadTraining,
+    fit_heads,
+    fit_objectives,
+    load_head,
+    predict_heads,
+    standardisation,
+)
 from accord.preference.model import PreferenceConfig, PreferenceModel
-from accord.preference.objectives import Objective, build_objective, chunk_log_normaliser, no_log_normaliser
-from accord.preference.tune import FitPlan, MeanPrediction, Schedule, check_chunks, log_normaliser, train_head
+from accord.preference.objectives import (
+    N_CONSTANTS,
+    Objective,
+    build_objective,
+    chunk_log_normaliser,
+    n_outputs_of,
+    no_log_normaliser,
+)
+from accord.preference.reading import read_outputs
+from accord.preference.tune import (
+    FitPlan,
+    LearnedConstants,
+    MeanPrediction,
+    Schedule,
+    check_chunks,
+    log_normaliser,
+    train_head,
+)
 from accord.statistics.proper_scores import vote_log_loss
 from accord.training.loop import TrainingResult
 from toys import tiny_bert
@@ -45,6 +70,17 @@ def objective(name: str, normaliser: Callable[[Tensor], Tensor] = no_log_normali
     return build_objective(name, smoothing=0.1, log_normaliser=normaliser, acceptable=torch.tensor([False, True]))
 
 
+def read_loss(outputs: np.ndarray, rows: np.ndarray, name: str) -> float:
+    reading = read_outputs(outputs, objective=name, acceptable=np.array([False, True]), smoothing=0.1)
+    n_acceptable = VOTES[rows, 1].numpy()
+    return float(vote_log_loss(reading.vote_logits, n_acceptable, np.full(len(rows), 3.0)).mean() / 3)
+
+
+def head_objective(name: str) -> HeadObjective:
+    loss = objective(name, partial(chunk_log_normaliser, size=8))
+    return HeadObjective(loss, n_outputs_of(name, 2), N_CONSTANTS.get(name, 0))
+
+
 def stacked(name: str, seeds: list[int], *, patience: int | None = 4, dropout: float = 0.3) -> FittedHeads:
     return fit_heads(
         FEATURES,
@@ -67,7 +103,14 @@ def stacked(name: str, seeds: list[int], *, patience: int | None = 4, dropout: f
 
 
 def alone(
-    name: str, seed: int, *, normaliser: str = "chunk:8", schedule: Schedule = SCHEDULE, dropout: float = 0.3
+    name: str,
+    seed: int,
+    *,
+    normaliser: str = "chunk:8",
+    schedule: Schedule = SCHEDULE,
+    dropout: float = 0.3,
+    constants: LearnedConstants | None = None,
+    loss: Callable[[np.ndarray], float] = dev_loss,
 ) -> tuple[PreferenceModel, TrainingResult]:
     model = PreferenceModel.from_encoder(tiny_bert(), PreferenceConfig(head_size=8, dropout=dropout), seed=seed)
     mean, scale = standardisation(FEATURES[TRAIN_ROWS])
@@ -77,12 +120,13 @@ def alone(
         votes=VOTES,
         train_rows=TRAIN_ROWS,
         held_out_rows=DEV_ROWS,
-        held_out_loss=dev_loss,
+        held_out_loss=loss,
         objective_of=lambda found: objective(name, found),
         normaliser=normaliser,
         schedule=schedule,
         seed=seed,
         checkpoint_dir=None,
+        constants=constants,
     )
     return model.eval(), train_head(model, FEATURES, plan)
 
@@ -106,6 +150,79 @@ def test_each_stacked_head_is_the_one_the_loop_trains_alone(name: str) -> None:
         torch.testing.assert_close(outputs[number], expected, atol=1e-4, rtol=1e-4)
         assert fitted.best_step[number] == result.best_step
         assert fitted.best_value[number] == pytest.approx(result.best_value, abs=1e-5)
+
+
+ALL = ["votes", "beta_binomial", "votes_noise", "dpm_rq", "majority"]
+
+
+def test_objectives_side_by_side_are_the_heads_that_are_trained_alone() -> None:
+    """Two runs of unequal size, patience so short that some objectives stop early and leave the others."""
+    rows, selection, seeds = [np.arange(0, 37), np.arange(11, 60)], [np.arange(37, 60), np.arange(0, 11)], [3, 4]
+    training = HeadTraining(8, 0.3, 0.01, 0.1, 6, 16, 3, 2)
+
+    def fitted(names: list[str]) -> dict[str, FittedHeads]:
+        return fit_objectives(
+            FEATURES,
+            VOTES,
+            train_rows=rows,
+            held_out_rows=selection,
+            held_out_loss={
+                name: lambda run, outputs, name=name: read_loss(outputs, selection[run], name)  # type: ignore[misc]
+                for name in names
+            },
+            seeds=seeds,
+            objectives={name: head_objective(name) for name in names},
+            training=training,
+        )
+
+    together = fitted(ALL)
+    assert len({step for heads in together.values() for step in heads.best_step}) > 1
+    for name in ALL:
+        alone = fitted([name])[name]
+        assert together[name].best_step == alone.best_step
+        np.testing.assert_allclose(together[name].best_value, alone.best_value, atol=1e-5)
+        for found, expected in zip(
+            [*together[name].weights, *together[name].last_weights],
+            [*alone.weights, *alone.last_weights],
+            strict=True,
+        ):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_learned_constant_is_the_one_the_loop_learns() -> None:
+    """The flip rate moves, and is the same for every item. Selected on the loss of the dev rows, which falls."""
+
+    def noise_loss(outputs: np.ndarray) -> float:
+        return float(objective("votes_noise")(torch.tensor(outputs), VOTES[DEV_ROWS].double()).loss.mean())
+
+    heads = fit_objectives(
+        FEATURES,
+        VOTES,
+        train_rows=[TRAIN_ROWS],
+        held_out_rows=[DEV_ROWS],
+        held_out_loss={"votes_noise": lambda _, outputs: noise_loss(outputs)},
+        seeds=[2],
+        objectives={"votes_noise": head_objective("votes_noise")},
+        training=HeadTraining(8, 0.3, 0.002, 0.1, 20, 16, 3, 40),
+    )["votes_noise"]
+    outputs = predict_heads(heads.weights, FEATURES)[0]
+    constants = LearnedConstants(1)
+    model, result = alone(
+        "votes_noise",
+        2,
+        schedule=SCHEDULE._replace(learning_rate=0.002, epochs=20, patience=40),
+        constants=constants,
+        loss=noise_loss,
+    )
+    with torch.no_grad():
+        expected = constants.beside(model.head(FEATURES))
+    assert heads.best_step == [result.best_step]
+    torch.testing.assert_close(outputs, expected, atol=1e-4, rtol=1e-4)
+    assert bool((outputs[:, 2] == outputs[0, 2]).all())
+    assert abs(float(outputs[0, 2])) > 0.1
+    load_head(model.head, heads.weights, 0)
+    with torch.no_grad():
+        torch.testing.assert_close(model.head(FEATURES), outputs[:, :2])
 
 
 def test_heads_do_not_influence_each_other() -> None:

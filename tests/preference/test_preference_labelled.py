@@ -52,7 +52,7 @@ def test_a_consensus_is_one_pseudo_vote_and_refused_where_counts_are_needed() ->
     prepared = Prepared([item("x", "train", label), item("y", "dev", label)], scheme)
     np.testing.assert_allclose(labelled(prepared, objective="soft_kl").votes, [[1 - beta, beta]] * 2)
     assert labelled(prepared, objective="votes").annotations is None
-    for objective in ("majority", "beta_binomial"):
+    for objective in ("majority", "beta_binomial", "votes_noise"):
         with pytest.raises(ConfigError, match=f"objective '{objective}' needs counts of votes, but label scheme"):
             labelled(prepared, objective=objective)
 

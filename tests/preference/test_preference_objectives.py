@@ -15,6 +15,7 @@ from torch import Tensor
 from accord.errors import ConfigError
 from accord.preference.objectives import (
     DPM_OBJECTIVES,
+    NEED_PAIRS,
     OBJECTIVES,
     ExampleLosses,
     beta_binomial_loss,
@@ -23,7 +24,9 @@ from accord.preference.objectives import (
     chunk_size,
     constant_log_normaliser,
     implied_flip_rate,
+    learned_flip_rate,
     majority_loss,
+    n_outputs_of,
     no_log_normaliser,
     posterior_logps,
     prior_logps,
@@ -31,11 +34,12 @@ from accord.preference.objectives import (
     soft_mse_loss,
     vote_shares,
     votes_loss,
+    votes_noise_loss,
 )
 
 HALF = torch.tensor([0.5, 0.5], dtype=torch.float64).log()
 ACCEPTABLE = torch.tensor([False, True])
-PLAIN = sorted(set(OBJECTIVES) - DPM_OBJECTIVES - {"beta_binomial"})
+PLAIN = sorted(set(OBJECTIVES) - DPM_OBJECTIVES - set(NEED_PAIRS))
 
 
 def doubles(rows: list[list[float]]) -> Tensor:
@@ -156,8 +160,7 @@ def test_collapse_to_one_class_costs_something(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_saturated_logits_stay_finite(name: str) -> None:
-    n_outputs = 3 if name == "beta_binomial" else 2
-    logits = torch.zeros(4, n_outputs)
+    logits = torch.zeros(4, n_outputs_of(name, 2))
     logits[:, :2] = torch.tensor([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, 1e4]])
     logits.requires_grad_()
     loss, weight = objective(name, size=2)(logits, torch.tensor([[0.0, 3.0], [2, 1], [1, 1], [3, 0]]))
@@ -169,7 +172,7 @@ def test_saturated_logits_stay_finite(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"dpm_em"}))
 def test_gradients_match_finite_differences(name: str) -> None:
     logits, votes = random_batch(4, n_rows=5, n_labels=2)
-    if name == "beta_binomial":
+    if name in NEED_PAIRS:
         logits = torch.cat([logits, doubles([[0.3], [-1.0], [2.0], [0.0], [1.0]])], dim=1)
     logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: objective(name, size=2)(x, votes).loss, (logits,))
@@ -311,7 +314,7 @@ def test_unknown_objective_is_refused() -> None:
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_an_example_without_votes_has_no_loss_and_no_weight(name: str) -> None:
-    logits = torch.ones(2, 3 if name == "beta_binomial" else 2)
+    logits = torch.ones(2, n_outputs_of(name, 2))
     loss, weight = objective(name, size=1)(logits, torch.tensor([[0.0, 0.0], [1.0, 2.0]]))
     assert float(loss[0]) == 0.0
     assert float(weight[0]) == 0.0
@@ -320,11 +323,11 @@ def test_an_example_without_votes_has_no_loss_and_no_weight(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_an_empty_batch_gives_empty_losses(name: str) -> None:
-    loss, weight = objective(name)(torch.zeros(0, 3 if name == "beta_binomial" else 2), torch.zeros(0, 2))
+    loss, weight = objective(name)(torch.zeros(0, n_outputs_of(name, 2)), torch.zeros(0, 2))
     assert loss.shape == weight.shape == (0,)
 
 
-@given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(set(OBJECTIVES) - {"beta_binomial"})))
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(set(OBJECTIVES) - set(NEED_PAIRS))))
 @settings(max_examples=40, deadline=None)
 def test_names_of_labels_and_order_within_a_chunk_are_irrelevant(seed: int, name: str) -> None:
     logits, votes = random_batch(seed, n_rows=6)
@@ -391,3 +394,92 @@ def test_beta_binomial_sums_the_acceptable_labels() -> None:
     loss = beta_binomial_loss(outputs, doubles([[1, 1, 2]]), acceptable=torch.tensor([False, True, True])).loss
     kappa = math.log1p(math.e)
     assert float(loss) == pytest.approx(-stats.betabinom.logpmf(3, 4, 0.8 * kappa, 0.2 * kappa))
+
+
+def raw_flip_rate(epsilon: float, n_labels: int = 2) -> float:
+    """The output from which `learned_flip_rate` makes ε."""
+    return math.log(9.0) + math.log(n_labels * epsilon / (1 - n_labels * epsilon))
+
+
+def test_flip_rate_starts_at_a_tenth_of_its_bound_and_stays_inside() -> None:
+    raw = torch.tensor([0.0, 1e4, -1e4, raw_flip_rate(0.2)], dtype=torch.float64)
+    torch.testing.assert_close(learned_flip_rate(raw, 2), torch.tensor([0.05, 0.5, 1e-6, 0.2], dtype=torch.float64))
+    assert float(learned_flip_rate(torch.zeros(()), 5)) == pytest.approx(0.02)
+
+
+def test_votes_noise_by_hand() -> None:
+    """q = (0.3, 0.7), ε = 0.1, votes (1, 2): 0.3 · 0.9 · 0.1² + 0.7 · 0.1 · 0.9² = 0.0027 + 0.0567 = 0.0594."""
+    outputs = doubles([[math.log(0.3), math.log(0.7), raw_flip_rate(0.1)]])
+    loss, weight = votes_noise_loss(outputs, doubles([[1, 2]]))
+    assert float(loss) == pytest.approx(-math.log(0.0594))
+    assert float(weight) == 1.0
+
+
+def test_votes_noise_of_three_labels_by_hand() -> None:
+    """q = (0.2, 0.3, 0.5), ε = 0.1 per wrong label, votes (2, 0, 1): the right label is voted for with 0.8.
+
+    0.2 · 0.8² · 0.1 + 0.3 · 0.1³ + 0.5 · 0.1² · 0.8 = 0.0128 + 0.0003 + 0.004 = 0.0171.
+    """
+    outputs = doubles([[math.log(0.2), math.log(0.3), math.log(0.5), raw_flip_rate(0.1, 3)]])
+    assert float(votes_noise_loss(outputs, doubles([[2, 0, 1]])).loss) == pytest.approx(-math.log(0.0171))
+
+
+def test_votes_noise_sums_to_one_over_all_sequences_of_votes() -> None:
+    """Three votes: Σ_k C(3, k) exp(−loss(3 − k, k)) = 1."""
+    outputs = doubles([[0.4, -0.7, raw_flip_rate(0.07)]] * 4)
+    votes = doubles([[3, 0], [2, 1], [1, 2], [0, 3]])
+    likelihood = (-votes_noise_loss(outputs, votes).loss).exp()
+    assert float((likelihood * torch.tensor([1.0, 3.0, 3.0, 1.0])).sum()) == pytest.approx(1.0)
+
+
+def test_votes_noise_with_one_vote_is_the_log_loss_through_the_slips() -> None:
+    """(1 − 2 · 0.1) · 0.7 + 0.1 = 0.66."""
+    outputs = doubles([[math.log(0.3), math.log(0.7), raw_flip_rate(0.1)]])
+    assert float(votes_noise_loss(outputs, doubles([[0, 1]])).loss) == pytest.approx(-math.log(0.66))
+
+
+def test_votes_noise_without_slips_believes_in_one_label_only() -> None:
+    """ε → 0: unanimous votes cost −log q, divided ones −log ε at least."""
+    outputs = doubles([[math.log(0.3), math.log(0.7), -1e4]] * 2)
+    loss = votes_noise_loss(outputs, doubles([[0, 3], [1, 1]])).loss
+    assert float(loss[0]) == pytest.approx(-math.log(0.7), abs=1e-5)
+    assert float(loss[1]) == pytest.approx(-math.log(1e-6), rel=1e-3)
+
+
+def test_votes_noise_finds_rate_and_shares_of_a_simulated_panel() -> None:
+    """Four votes on one of two labels, ε = 0.15, q = 0.7: maximum likelihood on 4,000 items finds both."""
+    generator = torch.Generator().manual_seed(0)
+    is_accepted = torch.rand(4000, generator=generator) < 0.7
+    chance = torch.where(is_accepted, 0.85, 0.15)
+    n_acceptable = torch.binomial(torch.full((4000,), 4.0), chance, generator=generator).double()
+    votes = torch.stack([4 - n_acceptable, n_acceptable], 1)
+    raw = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    for _ in range(400):
+        outputs = torch.stack([torch.zeros(()), raw[0], raw[1]]).expand(4000, 3)
+        (gradient,) = torch.autograd.grad(votes_noise_loss(outputs, votes).loss.mean(), raw)
+        raw = (raw - 2.0 * gradient).detach().requires_grad_()
+    assert float(raw[0].detach().sigmoid()) == pytest.approx(0.7, abs=0.03)
+    assert float(learned_flip_rate(raw[1].detach(), 2)) == pytest.approx(0.15, abs=0.01)
+
+
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(NEED_PAIRS)))
+@settings(max_examples=30, deadline=None)
+def test_order_of_items_and_a_shift_of_all_logits_are_irrelevant_where_pairs_are_needed(seed: int, name: str) -> None:
+    logits, votes = random_batch(seed, n_rows=6, n_labels=2)
+    extra = doubles([[0.3]] * 6)
+    rows = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
+    loss = objective(name)(torch.cat([logits, extra], 1), votes).loss
+    torch.testing.assert_close(objective(name)(torch.cat([logits + 3.0, extra], 1)[rows], votes[rows]).loss, loss[rows])
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("size", [3, 4, 8])
+def test_models_side_by_side_do_not_influence_each_other(name: str, size: int) -> None:
+    """[S, B, O] at once equals S times [B, O]; 8 rows in chunks of 3, 4 and 8."""
+    batches = [random_batch(seed, n_rows=8, n_labels=n_outputs_of(name, 2)) for seed in range(3)]
+    outputs, votes = torch.stack([b[0] for b in batches]), torch.stack([b[1][:, :2] for b in batches])
+    together = objective(name, size=size)(outputs, votes)
+    for number in range(3):
+        alone = objective(name, size=size)(outputs[number], votes[number])
+        torch.testing.assert_close(together.loss[number], alone.loss)
+        torch.testing.assert_close(together.weight[number], alone.weight)

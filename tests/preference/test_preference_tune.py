@@ -11,10 +11,11 @@ from transformers import BertModel
 from accord.errors import ConfigError
 from accord.preference.inputs import PairEncoder
 from accord.preference.model import PreferenceConfig, PreferenceModel
-from accord.preference.objectives import OBJECTIVES, build_objective
+from accord.preference.objectives import N_CONSTANTS, OBJECTIVES, build_objective
 from accord.preference.tune import (
     EncoderText,
     FitPlan,
+    LearnedConstants,
     Schedule,
     add_adapters,
     add_prefix,
@@ -72,6 +73,7 @@ def fitted(
         ),
         seed=5,
         checkpoint_dir=None,
+        constants=LearnedConstants(N_CONSTANTS[name]) if name in N_CONSTANTS else None,
     )
     if tuning == "head":
         with torch.no_grad():

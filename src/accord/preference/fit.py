@@ -20,27 +20,29 @@ from accord.data.prepared import load_prepared
 from accord.errors import ConfigError
 from accord.preference.card import model_card
 from accord.preference.fit_lexical import fit_lexical_model
-from accord.preference.head import fit_heads, predict_heads, standardisation
+from accord.preference.head import fit_heads, predict_head, standardisation
 from accord.preference.labelled import LabelledItems, label_items
 from accord.preference.lexical import LEXICAL_MODEL
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.preference.objectives import (
+    N_CONSTANTS,
     LogNormaliser,
     Objective,
     build_objective,
     chunk_log_normaliser,
-    concentration,
-    implied_flip_rate,
+    n_outputs_of,
 )
 from accord.preference.posterior import PosteriorShares, out_of_fold_posterior
 from accord.preference.predict import Features, acceptance_logits, encode_features, encode_pairs, predict
 from accord.preference.prefix import require_prefix
+from accord.preference.reading import Reading, flip_rate, read_outputs
 from accord.preference.results import AcceptancePredictions, write_results
 from accord.preference.settings import FitSettings
 from accord.preference.tune import (
     EncoderText,
     FitPlan,
     HeldOutLoss,
+    LearnedConstants,
     Schedule,
     add_adapters,
     add_prefix,
@@ -119,20 +121,9 @@ def objective_with(log_normaliser: LogNormaliser, labelled: LabelledItems, setti
     )
 
 
-def flip_rate(objective: str, *, smoothing: float, n_classes: int) -> float:
-    """ε of a denoiser, 0 for every other objective: `dpm_em` predicts votes through it."""
-    return implied_flip_rate(smoothing, n_classes) if objective == "dpm_em" else 0.0
-
-
-def held_out_log_loss(labelled: LabelledItems, rows: np.ndarray, *, flip_rate: float) -> HeldOutLoss:
+def held_out_log_loss(labelled: LabelledItems, rows: np.ndarray, settings: FitSettings) -> HeldOutLoss:
     """The figure checkpoints are selected on: mean log-loss per vote of the given items, from the head's outputs."""
-    n_classes = len(labelled.classes)
-
-    def loss(outputs: np.ndarray) -> float:
-        logits = acceptance_logits(outputs[:, :n_classes], labelled.acceptable, flip_rate=flip_rate)
-        return labelled.mean_log_loss(logits, rows)
-
-    return loss
+    return lambda outputs: labelled.mean_log_loss(_read(outputs, labelled, settings).vote_logits, rows)
 
 
 # -- steps ------------------------------------------------------------------------------------------------------
@@ -187,15 +178,23 @@ def _load(labelled: LabelledItems, settings: FitSettings, *, seed: int) -> Loade
     return Loaded(model, tokenizer, features)
 
 
+def _read(outputs: np.ndarray, labelled: LabelledItems, settings: FitSettings) -> Reading:
+    return read_outputs(
+        outputs, objective=settings.objective, acceptable=labelled.acceptable, smoothing=settings.smoothing
+    )
+
+
 def _train(
     loaded: Loaded, labelled: LabelledItems, settings: FitSettings, *, seed: int, checkpoint_dir: Path
 ) -> TrainingResult:
     dev_rows = labelled.rows("dev")
+    n_constants = N_CONSTANTS.get(settings.objective, 0)
+    constants = LearnedConstants(n_constants).to(loaded.model.device) if n_constants else None
     plan = FitPlan(
         votes=torch.tensor(labelled.votes, dtype=torch.float32, device=loaded.model.device),
         train_rows=labelled.rows("train"),
         held_out_rows=dev_rows,
-        held_out_loss=held_out_log_loss(labelled, dev_rows, flip_rate=loaded.model.config.flip_rate),
+        held_out_loss=held_out_log_loss(labelled, dev_rows, settings),
         objective_of=partial(objective_with, labelled=labelled, settings=settings),
         normaliser=settings.normaliser if settings.objective.startswith("dpm_") else "none",
         schedule=Schedule(
@@ -209,7 +208,23 @@ def _train(
         ),
         seed=seed,
         checkpoint_dir=checkpoint_dir,
+        constants=constants,
     )
+    result = _tune(loaded, labelled, plan, settings, seed=seed)
+    if constants is not None:
+        loaded.model.config.flip_rate = flip_rate(
+            settings.objective,
+            smoothing=settings.smoothing,
+            n_classes=len(labelled.classes),
+            constants=constants.values.detach().double().cpu().numpy(),
+        )
+    return result
+
+
+def _tune(
+    loaded: Loaded, labelled: LabelledItems, plan: FitPlan, settings: FitSettings, *, seed: int
+) -> TrainingResult:
+    """Train what the tuning names."""
     if settings.tuning == "head":
         return train_head(loaded.model, loaded.features.values, plan)
     model, train_rows = loaded.model, labelled.rows("train")
@@ -281,15 +296,12 @@ def _out_of_fold(
     parts = [seen[folds == fold] for fold in range(n_folds)]
     selection = [parts[(fold + 1) % n_folds] for fold in range(n_folds)]
     training = [seen[(folds != fold) & (folds != (fold + 1) % n_folds)] for fold in range(n_folds)]
-    epsilon = flip_rate(settings.objective, smoothing=settings.smoothing, n_classes=len(labelled.classes))
-    losses = [held_out_log_loss(labelled, rows, flip_rate=epsilon) for rows in selection]
+    losses = [held_out_log_loss(labelled, rows, settings) for rows in selection]
     normaliser = (
         partial(chunk_log_normaliser, size=settings.batch_size)
         if settings.normaliser in ("ema", "dataset")
         else log_normaliser(settings.normaliser)
     )
-    n_classes = len(labelled.classes)
-    has_concentration = settings.objective == "beta_binomial"
     fitted = fit_heads(
         features,
         torch.tensor(labelled.votes, dtype=torch.float32),
@@ -298,7 +310,8 @@ def _out_of_fold(
         held_out_loss=lambda head, outputs: losses[head](outputs),
         seeds=[seed] * n_folds,
         objective=objective_with(normaliser, labelled, settings),
-        n_outputs=n_classes + int(has_concentration),
+        n_outputs=n_outputs_of(settings.objective, len(labelled.classes)),
+        n_constants=N_CONSTANTS.get(settings.objective, 0),
         head_size=settings.head_size,
         dropout=settings.dropout,
         learning_rate=settings.resolved_learning_rate,
@@ -308,10 +321,14 @@ def _out_of_fold(
         eval_every=settings.eval_every,
         patience=settings.patience,
     )
-    outputs = predict_heads(fitted.weights, features[seen])[torch.tensor(folds), torch.arange(len(seen))]
-    logits = outputs[:, :n_classes].double().numpy()
-    kappa = concentration(outputs[:, -1]).double().numpy() if has_concentration else np.full(len(seen), np.nan)
-    return expit(acceptance_logits(logits, labelled.acceptable, flip_rate=epsilon)), kappa
+    q, kappa = np.full(len(seen), np.nan), np.full(len(seen), np.nan)
+    for fold in range(n_folds):
+        own = folds == fold
+        reading = _read(predict_head(fitted.weights, fold, features[parts[fold]]).double().numpy(), labelled, settings)
+        q[own] = expit(reading.vote_logits)
+        if reading.concentration is not None:
+            kappa[own] = reading.concentration
+    return q, kappa
 
 
 # -- files ------------------------------------------------------------------------------------------------------
@@ -347,7 +364,7 @@ def _finish(
             "weight_decay": settings.resolved_weight_decay,
             "best_step": training.best_step,
             "stopped_early": training.stopped_early,
-            "implied_flip_rate": loaded.model.config.flip_rate,
+            "flip_rate": loaded.model.config.flip_rate,
         },
         n_resamples=settings.n_resamples,
         seed=seed,

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from accord.data.labels import UNKNOWN_ANNOTATOR, build_votes, consensus_shares
 from accord.data.prepared import Prepared
 from accord.errors import ConfigError
-from accord.preference.objectives import NEED_COUNTS
+from accord.preference.objectives import NEED_COUNTS, NEED_PAIRS
 from accord.records import Item, Prompt
 from accord.statistics.proper_scores import vote_log_loss
 
@@ -77,8 +77,8 @@ def label_items(
         objective: its name, to refuse data that it cannot learn from.
 
     Raises:
-        ConfigError: no train or dev votes; a consensus scheme with an objective that needs counts; `beta_binomial`
-            where less than a tenth of the training items have two votes.
+        ConfigError: no train or dev votes; a consensus scheme with an objective that needs counts; an
+            objective that needs pairs of votes, where less than a tenth of the training items have two.
     """
     found = count_items(prepared, annotators=annotators, groups=groups, by_label=by_label, objective=objective)
     _check(found, objective)
@@ -173,10 +173,11 @@ def _check(items: LabelledItems, objective: str) -> None:
                 f"No item of split {split!r} has votes; expected some to {purpose}. "
                 "Check the splits that `accord prepare` wrote, and the settings annotators and groups."
             )
-    if objective == "beta_binomial":
+    if objective in NEED_PAIRS:
         share = float(np.mean(items.n_votes[items.rows("train")] >= 2))
         if share < MIN_SHARE_OF_PAIRS:
             raise ConfigError(
-                f"{share:.0%} of the training items have two votes or more; beta_binomial needs at least "
-                f"{MIN_SHARE_OF_PAIRS:.0%}, since single votes say nothing about κ. Use objective votes."
+                f"{share:.0%} of the training items have two votes or more; {objective} needs at least "
+                f"{MIN_SHARE_OF_PAIRS:.0%}, since single votes say nothing about {NEED_PAIRS[objective]}. "
+                "Use objective votes."
             )

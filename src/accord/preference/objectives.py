@@ -1,7 +1,8 @@
 """What a preference model can be trained on: pure functions of logits and votes, one loss and weight per example.
 
 The caller divides Σ loss by Σ weight over the whole step. Everything is computed from log-probabilities, so that
-saturated logits stay finite. An example without votes has loss 0 and weight 0.
+saturated logits stay finite. An example without votes has loss 0 and weight 0. Axes before [B, L] are models that
+are trained side by side: each has its own batch, and none knows of the others.
 
 Notation: example i, label c of L, votes n_ic, n_i = Σ_c n_ic, q_i = softmax(logits_i), l_ic = n_ic / n_i,
 p_ic = (n_ic + s) / (n_i + L·s) the smoothed prior, q̄ the normaliser, r_ic ∝ p_ic q_ic / q̄_c.
@@ -27,8 +28,8 @@ LogNormaliser = Callable[[Tensor], Tensor]
 class ExampleLosses(NamedTuple):
     """`loss` and `weight` of each example; the training loop divides their sums."""
 
-    loss: Float[Tensor, " B"]
-    weight: Float[Tensor, " B"]
+    loss: Float[Tensor, "*S B"]
+    weight: Float[Tensor, "*S B"]
 
 
 Objective = Callable[[Tensor, Tensor], ExampleLosses]
@@ -37,12 +38,12 @@ Objective = Callable[[Tensor, Tensor], ExampleLosses]
 # -- labels from votes --------------------------------------------------------------------------------------------
 
 
-def vote_shares(votes: Float[Tensor, " B L"]) -> Float[Tensor, " B L"]:
+def vote_shares(votes: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
     """The raw label distribution l_ic = n_ic / n_i; zeros for an example without votes."""
     return votes / votes.sum(-1, keepdim=True).clamp_min(torch.finfo(votes.dtype).tiny)
 
 
-def prior_logps(votes: Float[Tensor, " B L"], *, smoothing: float) -> Float[Tensor, " B L"]:
+def prior_logps(votes: Float[Tensor, "*S B L"], *, smoothing: float) -> Float[Tensor, "*S B L"]:
     """log p_ic of the smoothed prior p_ic = (n_ic + s) / (n_i + L·s).
 
     Raises:
@@ -62,25 +63,30 @@ def implied_flip_rate(smoothing: float, n_labels: int = 2) -> float:
 # -- normalisers --------------------------------------------------------------------------------------------------
 
 
-def chunk_log_normaliser(logps: Float[Tensor, " B L"], *, size: int) -> Float[Tensor, " B L"]:
+def chunk_log_normaliser(logps: Float[Tensor, "*S B L"], *, size: int) -> Float[Tensor, "*S B L"]:
     """log of the mean prediction over each consecutive chunk of `size` rows, with gradient.
 
     Rows 0 … size−1 form the first chunk and so on; where B is no multiple of `size`, the last chunk is the shorter
     rest, averaged over its own rows. With `size` 1, q̄_i = q_i.
     """
-    chunks = [logps[start : start + size] for start in range(0, len(logps), size)]
-    means = [(chunk.logsumexp(0) - math.log(len(chunk))).expand_as(chunk) for chunk in chunks]
-    return torch.cat(means) if means else logps
+    *leading, n_rows, n_labels = logps.shape
+    n_chunks = n_rows // size
+    chunks = logps[..., : n_chunks * size, :].reshape(*leading, n_chunks, size, n_labels)
+    means = (chunks.logsumexp(-2, keepdim=True) - math.log(size)).expand_as(chunks).flatten(-3, -2)
+    if n_rows == n_chunks * size:
+        return means
+    rest = logps[..., n_chunks * size :, :]
+    return torch.cat([means, (rest.logsumexp(-2, keepdim=True) - math.log(rest.shape[-2])).expand_as(rest)], dim=-2)
 
 
 def constant_log_normaliser(
-    logps: Float[Tensor, " B L"], *, log_mean_probs: Float[Tensor, " L"]
-) -> Float[Tensor, " B L"]:
+    logps: Float[Tensor, "*S B L"], *, log_mean_probs: Float[Tensor, " L"]
+) -> Float[Tensor, "*S B L"]:
     """A given log q̄, the same for every row, without gradient (`ema`, `dataset`)."""
     return log_mean_probs.detach().to(logps).expand_as(logps)
 
 
-def no_log_normaliser(logps: Float[Tensor, " B L"]) -> Float[Tensor, " B L"]:
+def no_log_normaliser(logps: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
     """log q̄ = 0: r_ic ∝ p_ic q_ic (`none`)."""
     return torch.zeros_like(logps)
 
@@ -103,19 +109,19 @@ def chunk_size(normaliser: str) -> int | None:
 
 
 def posterior_logps(
-    logps: Float[Tensor, " B L"],
-    votes: Float[Tensor, " B L"],
+    logps: Float[Tensor, "*S B L"],
+    votes: Float[Tensor, "*S B L"],
     *,
     smoothing: float,
     log_normaliser: LogNormaliser,
-) -> Float[Tensor, " B L"]:
+) -> Float[Tensor, "*S B L"]:
     """log r_ic with r_ic ∝ p_ic q_ic / q̄_c (the paper, Eq. 4 and 5)."""
     return F.log_softmax(prior_logps(votes, smoothing=smoothing) + logps - log_normaliser(logps), dim=-1)
 
 
 def dpm_qr_loss(
-    logits: Float[Tensor, " B L"],
-    votes: Float[Tensor, " B L"],
+    logits: Float[Tensor, "*S B L"],
+    votes: Float[Tensor, "*S B L"],
     *,
     smoothing: float,
     log_normaliser: LogNormaliser,
@@ -133,8 +139,8 @@ def dpm_qr_loss(
 
 
 def dpm_rq_loss(
-    logits: Float[Tensor, " B L"],
-    votes: Float[Tensor, " B L"],
+    logits: Float[Tensor, "*S B L"],
+    votes: Float[Tensor, "*S B L"],
     *,
     smoothing: float,
     log_normaliser: LogNormaliser,
@@ -149,8 +155,8 @@ def dpm_rq_loss(
 
 
 def dpm_em_loss(
-    logits: Float[Tensor, " B L"],
-    votes: Float[Tensor, " B L"],
+    logits: Float[Tensor, "*S B L"],
+    votes: Float[Tensor, "*S B L"],
     *,
     smoothing: float,
     log_normaliser: LogNormaliser,
@@ -168,8 +174,8 @@ def dpm_em_loss(
 
 
 def dpm_free_energy_loss(
-    logits: Float[Tensor, " B L"],
-    votes: Float[Tensor, " B L"],
+    logits: Float[Tensor, "*S B L"],
+    votes: Float[Tensor, "*S B L"],
     *,
     smoothing: float,
     log_normaliser: LogNormaliser,
@@ -190,7 +196,7 @@ def dpm_free_energy_loss(
 # -- proper losses and baselines ------------------------------------------------------------------------------------
 
 
-def votes_loss(logits: Float[Tensor, " B L"], votes: Float[Tensor, " B L"]) -> ExampleLosses:
+def votes_loss(logits: Float[Tensor, "*S B L"], votes: Float[Tensor, "*S B L"]) -> ExampleLosses:
     """−Σ_c n_ic log q_ic with weight n_i: every annotation on its own (the paper's w/oA).
 
     1. The released code applies softmax twice here, which bounds the loss and saturates the scores; we use logits.
@@ -198,19 +204,19 @@ def votes_loss(logits: Float[Tensor, " B L"], votes: Float[Tensor, " B L"]) -> E
     return ExampleLosses(-(votes * F.log_softmax(logits, dim=-1)).sum(-1), votes.sum(-1))
 
 
-def soft_mse_loss(logits: Float[Tensor, " B L"], votes: Float[Tensor, " B L"]) -> ExampleLosses:
+def soft_mse_loss(logits: Float[Tensor, "*S B L"], votes: Float[Tensor, "*S B L"]) -> ExampleLosses:
     """‖q_i − l_i‖², summed over labels (the paper, Eq. 11). Shares are not smoothed."""
     return _weighted_by_presence((logits.softmax(-1) - vote_shares(votes)).square().sum(-1), votes)
 
 
-def soft_kl_loss(logits: Float[Tensor, " B L"], votes: Float[Tensor, " B L"]) -> ExampleLosses:
+def soft_kl_loss(logits: Float[Tensor, "*S B L"], votes: Float[Tensor, "*S B L"]) -> ExampleLosses:
     """KL(l_i ‖ q_i), 0 log 0 = 0. The released code's soft label; there smoothed by 0.1, here not."""
     shares = vote_shares(votes)
     entropy = torch.special.entr(shares).sum(-1)
     return _weighted_by_presence(-(shares * F.log_softmax(logits, dim=-1)).sum(-1) - entropy, votes)
 
 
-def majority_loss(logits: Float[Tensor, " B L"], votes: Float[Tensor, " B L"]) -> ExampleLosses:
+def majority_loss(logits: Float[Tensor, "*S B L"], votes: Float[Tensor, "*S B L"]) -> ExampleLosses:
     """−log q at the majority label (the paper, Eq. 10).
 
     1. Tied labels share the target equally; the paper does not say, the released code favours one class.
@@ -222,8 +228,8 @@ def majority_loss(logits: Float[Tensor, " B L"], votes: Float[Tensor, " B L"]) -
 
 
 def beta_binomial_loss(
-    outputs: Float[Tensor, " B L_plus_1"],
-    votes: Float[Tensor, " B L"],
+    outputs: Float[Tensor, "*S B L_plus_1"],
+    votes: Float[Tensor, "*S B L"],
     *,
     acceptable: Bool[Tensor, " L"],
 ) -> ExampleLosses:
@@ -238,19 +244,50 @@ def beta_binomial_loss(
 
     Edges: one vote gives the log-loss −log μ or −log(1 − μ), whatever κ; κ → ∞ gives the binomial.
     """
-    logps = F.log_softmax(outputs[:, :-1], dim=-1)
-    log_concentration = concentration(outputs[:, -1]).log()
-    n_acceptable, n_votes = votes[:, acceptable].sum(-1), votes.sum(-1)
+    logps = F.log_softmax(outputs[..., :-1], dim=-1)
+    log_concentration = concentration(outputs[..., -1]).log()
+    n_acceptable, n_votes = votes[..., acceptable].sum(-1), votes.sum(-1)
     log_likelihood = (
         _log_binomial(n_votes, n_acceptable)
-        + _log_rising(logps[:, acceptable].logsumexp(-1) + log_concentration, n_acceptable)
-        + _log_rising(logps[:, ~acceptable].logsumexp(-1) + log_concentration, n_votes - n_acceptable)
+        + _log_rising(logps[..., acceptable].logsumexp(-1) + log_concentration, n_acceptable)
+        + _log_rising(logps[..., ~acceptable].logsumexp(-1) + log_concentration, n_votes - n_acceptable)
         - _log_rising(log_concentration, n_votes)
     )
     return _weighted_by_presence(-log_likelihood, votes)
 
 
-def concentration(raw: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+def votes_noise_loss(outputs: Float[Tensor, "*S B L_plus_1"], votes: Float[Tensor, "*S B L"]) -> ExampleLosses:
+    """−log Σ_c q_ic Π_v p(v | c; ε): one true label per item, observed by annotators who slip. Ours.
+
+    Everybody who votes on item i means the same label c, drawn from q_i once for the item, and votes for each other
+    label with probability ε: p(v | c; ε) is 1 − (L−1)ε for v = c and ε else. So with a_ic = n_ic log(1 − (L−1)ε) +
+    (n_i − n_ic) log ε the loss is −log Σ_c exp(log q_ic + a_ic).
+
+    The model has L + 1 outputs: L logits and one more, the same for every item, from which `learned_flip_rate` makes ε.
+
+    Args:
+        votes: whole numbers of votes.
+
+    Edges: one vote gives −log((1 − Lε) q_c + ε), in which q and ε cannot be told apart: ε is learned from items with
+    two votes or more. A fresh vote is predicted through the slips, by (1 − Lε) q + ε per label.
+
+    1. Dawid and Skene (1979) have a confusion matrix per annotator; here all share one rate, and the prior of the
+       label is the text's.
+    """
+    n_labels = votes.shape[-1]
+    flip_rate = learned_flip_rate(outputs[..., -1:], n_labels)
+    n_other = votes.sum(-1, keepdim=True) - votes
+    log_slips = votes * torch.log1p(-(n_labels - 1) * flip_rate) + n_other * flip_rate.log()
+    log_likelihood = (F.log_softmax(outputs[..., :-1], dim=-1) + log_slips).logsumexp(-1)
+    return _weighted_by_presence(-log_likelihood, votes)
+
+
+def learned_flip_rate(raw: Float[Tensor, "*any"], n_labels: int) -> Float[Tensor, "*any"]:
+    """ε = σ(raw − log 9) / L, kept above 1e-6: 1/(10 L) at the start, and below 1/L, where votes would say nothing."""
+    return (torch.sigmoid(raw - math.log(9.0)) / n_labels).clamp_min(1e-6)
+
+
+def concentration(raw: Float[Tensor, "*S B"]) -> Float[Tensor, "*S B"]:
     """κ = softplus(raw), kept above 1e-6 so that its logarithm is finite."""
     return F.softplus(raw).clamp_min(1e-6)
 
@@ -264,10 +301,22 @@ OBJECTIVES: dict[str, Callable[..., ExampleLosses]] = {
     "soft_mse": soft_mse_loss,
     "soft_kl": soft_kl_loss,
     "majority": majority_loss,
+    "votes_noise": votes_noise_loss,
     "beta_binomial": beta_binomial_loss,
 }
 DPM_OBJECTIVES = frozenset({"dpm_qr", "dpm_rq", "dpm_em", "dpm_free_energy"})
-NEED_COUNTS = frozenset({"majority", "beta_binomial"})
+NEED_COUNTS = frozenset({"majority", "votes_noise", "beta_binomial"})
+NEED_PAIRS = {"votes_noise": "the flip rate", "beta_binomial": "κ"}
+"""What of an objective single votes say nothing about."""
+N_CONSTANTS = {"votes_noise": 1}
+"""How many of an objective's outputs, the last, are learned numbers that no item changes."""
+CONSTANT_RATE = 64.0
+"""Such a number learns at so many times the head's rate: an output moves by its bias and 64 weights at once."""
+
+
+def n_outputs_of(name: str, n_classes: int) -> int:
+    """How many outputs the objective reads: one per class, and one more for κ or ε."""
+    return n_classes + int(name in NEED_PAIRS)
 
 
 def build_objective(
@@ -300,11 +349,11 @@ def _weighted_by_presence(loss: Tensor, votes: Tensor) -> ExampleLosses:
 
 def _log_rising(log_start: Tensor, n_terms: Tensor) -> Tensor:
     """Σ_{j<n} log(a + j) with a = exp(log_start), per row; 0 where n = 0."""
-    most = int(n_terms.max()) if len(n_terms) else 0
+    most = int(n_terms.max()) if n_terms.numel() else 0
     steps = torch.arange(most, device=log_start.device, dtype=log_start.dtype)
-    later = (log_start.exp()[:, None] + steps).clamp_min(torch.finfo(log_start.dtype).tiny).log()
-    terms = torch.where(steps == 0, log_start[:, None], later)
-    return torch.where(steps < n_terms[:, None], terms, torch.zeros_like(terms)).sum(-1)
+    later = (log_start.exp()[..., None] + steps).clamp_min(torch.finfo(log_start.dtype).tiny).log()
+    terms = torch.where(steps == 0, log_start[..., None], later)
+    return torch.where(steps < n_terms[..., None], terms, torch.zeros_like(terms)).sum(-1)
 
 
 def _log_binomial(n: Tensor, k: Tensor) -> Tensor:

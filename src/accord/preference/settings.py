@@ -9,6 +9,7 @@ ObjectiveName = Literal[
     "soft_mse",
     "majority",
     "beta_binomial",
+    "votes_noise",
     "dpm_qr",
     "dpm_rq",
     "dpm_em",

@@ -16,6 +16,7 @@ from accord.errors import ConfigError
 from accord.preference.inputs import Sequence1d, collate
 from accord.preference.model import PreferenceModel
 from accord.preference.objectives import (
+    CONSTANT_RATE,
     LogNormaliser,
     Objective,
     chunk_log_normaliser,
@@ -50,11 +51,24 @@ class Schedule(NamedTuple):
     weight_decay: float
 
 
+class LearnedConstants(nn.Module):
+    """Numbers that an objective learns beside the model: its last outputs, the same for every item. They start at 0."""
+
+    def __init__(self, n_constants: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(n_constants))
+
+    def beside(self, outputs: Tensor) -> Tensor:
+        """Outputs [B, O] -> [B, O + C]."""
+        return torch.cat([outputs, self.values.expand(len(outputs), -1)], dim=1)
+
+
 class FitPlan(NamedTuple):
     """What a preference model learns from, what it is selected on, and how.
 
     `votes` [N, L] of all items, of which `train_rows` train; `held_out_loss` takes the outputs of `held_out_rows`;
-    `objective_of` makes the objective from the normaliser that `normaliser` names.
+    `objective_of` makes the objective from the normaliser that `normaliser` names; `constants` are trained in place,
+    at `CONSTANT_RATE` times the head's learning rate.
     """
 
     votes: Tensor
@@ -66,6 +80,7 @@ class FitPlan(NamedTuple):
     schedule: Schedule
     seed: int
     checkpoint_dir: Path | None
+    constants: LearnedConstants | None = None
 
 
 class EncoderText(NamedTuple):
@@ -169,7 +184,7 @@ def train_head(model: PreferenceModel, features: Tensor, plan: FitPlan) -> Train
     def outputs_of(rows: np.ndarray) -> Tensor:
         return model.head(features[rows])
 
-    return _train(model.head, outputs_of, outputs_of, plan)
+    return _train(model.head, outputs_of, outputs_of, plan, head_learning_rate=plan.schedule.learning_rate)
 
 
 def train_encoder(
@@ -198,14 +213,11 @@ def train_encoder(
         chosen = [text.rows[row] for row in rows]
         return model.head(encode_rows(model, chosen, text.tokenizer, text.batch_tokens, among_processes=True))
 
-    def learning_rate_of(name: str) -> float:
-        return head_learning_rate if name.startswith("model.head.") else plan.schedule.learning_rate
-
     def by_length(rows: np.ndarray) -> np.ndarray:
         return rows[np.argsort([-len(text.rows[row].ids) for row in rows], kind="stable")]
 
     in_order = None if plan.normaliser.startswith("chunk:") else by_length
-    result = _train(model, outputs_of, predict_rows, plan, learning_rate_of=learning_rate_of, in_order=in_order)
+    result = _train(model, outputs_of, predict_rows, plan, head_learning_rate=head_learning_rate, in_order=in_order)
     if hasattr(model.encoder, "merge_and_unload"):
         model.encoder = model.encoder.merge_and_unload()
     model.eval()
@@ -244,7 +256,7 @@ def _train(
     predict_rows: OutputsOf,
     plan: FitPlan,
     *,
-    learning_rate_of: Callable[[str], float] | None = None,
+    head_learning_rate: float,
     in_order: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> TrainingResult:
     """Train `module`; `outputs_of` takes item numbers with graph, `predict_rows` as many as there are without."""
@@ -256,9 +268,19 @@ def _train(
         mean = MeanPrediction(plan.normaliser, n_classes).to(votes.device)
         trained["mean_prediction"] = mean
     objective = plan.objective_of(log_normaliser(plan.normaliser, mean))
+    if plan.constants is not None:
+        trained["constants"] = plan.constants
+
+    def with_constants(outputs: Tensor) -> Tensor:
+        return outputs if plan.constants is None else plan.constants.beside(outputs)
+
+    def learning_rate_of(name: str) -> float:
+        if name.startswith("constants."):
+            return CONSTANT_RATE * head_learning_rate
+        return head_learning_rate if name.startswith("model.head.") else schedule.learning_rate
 
     def loss_of(rows: np.ndarray) -> LossSum:
-        outputs = outputs_of(rows)
+        outputs = with_constants(outputs_of(rows))
         loss, weight = objective(outputs, votes[rows])
         if mean is not None:
             mean.observe(F.log_softmax(outputs[:, :n_classes], dim=-1))
@@ -267,7 +289,7 @@ def _train(
     def evaluate() -> Mapping[str, float]:
         if mean is not None:
             mean.refresh(lambda: F.log_softmax(predict_rows(train_rows)[:, :n_classes], dim=-1))
-        return {"log_loss": plan.held_out_loss(predict_rows(plan.held_out_rows).double().cpu().numpy())}
+        return {"log_loss": plan.held_out_loss(with_constants(predict_rows(plan.held_out_rows)).double().cpu().numpy())}
 
     def micro_batches_at(step: int) -> list[np.ndarray]:
         rows = train_rows[step_indices(len(train_rows), schedule.batch_size, step, seed=plan.seed)]
