@@ -121,11 +121,12 @@ function goTo(index) {
 }
 
 function focusOn(index) {
-  goTo(index);
   const question = questions[index];
-  const startsText = index > 0 && questions[index - 1].dataset.item !== question.dataset.item;
+  const startsText = index !== current && questions[index - 1]?.dataset.item !== question.dataset.item;
+  goTo(index);
   (chosen(question) ?? radios(question)[0]).focus({ preventScroll: true });
-  (startsText ? question.closest("article") : question).scrollIntoView({ block: startsText ? "start" : "nearest" });
+  if (startsText) question.closest("article").scrollIntoView({ block: "start" });
+  else question.scrollIntoView({ block: "nearest" });
 }
 
 function goOn({ mayPass }) {
@@ -202,6 +203,7 @@ for (const question of questions) {
   question.addEventListener("focusin", () => goTo(questions.indexOf(question)));
 }
 document.addEventListener("keydown", onKey);
+for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", () => focusOn(current));
 document.getElementById("next").addEventListener("click", nextPage);
 addEventListener("focus", refresh);
 addEventListener("pageshow", (event) => event.persisted && refresh());
