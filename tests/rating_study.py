@@ -159,9 +159,14 @@ def ready(page: Any) -> None:
     page.wait_for_selector("html[data-ready]", state="attached")
 
 
+def said(page: Any, start: str) -> None:
+    """Wait until the page's status begins with `start`."""
+    page.wait_for_function("start => document.getElementById('status').textContent.startsWith(start)", arg=start)
+
+
 def saved(page: Any, count: str) -> None:
     """Wait until the page confirms: saved(page, "3 of 15")."""
-    page.wait_for_function("count => document.getElementById('status').textContent === `Saved ${count}`", arg=count)
+    said(page, f"Saved {count}")
 
 
 def rate_page(page: Any, *, turn: int) -> dict[tuple[str, str], str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rating_study import RatingServer, consent, leave_with, rate_page, ready, saved, write_outputs
+from rating_study import RatingServer, consent, leave_with, rate_page, ready, said, saved, write_outputs
 
 N_QUESTIONS = 12
 """Of a page: four about each of three texts."""
@@ -18,7 +18,7 @@ N_QUESTIONS = 12
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RatingServer]:
     folder = tmp_path_factory.mktemp("saving")
     outputs = write_outputs(folder / "outputs", n_prompts=2)
-    with RatingServer(folder / "study", outputs, form="rule-of-thumb", annotators=9, annotators_per_item=9) as found:
+    with RatingServer(folder / "study", outputs, form="rule-of-thumb", annotators=12, annotators_per_item=12) as found:
         yield found
 
 
@@ -122,8 +122,7 @@ def test_answers_wait_for_the_network(server: RatingServer, context: Any) -> Non
         page.keyboard.press("1")
         if place + 1 < N_QUESTIONS:
             page.keyboard.press("Enter")
-    kept = f"No connection: {N_QUESTIONS} answers are kept on this device and will be sent."
-    page.wait_for_function("kept => document.getElementById('status').textContent === kept", arg=kept)
+    said(page, f"No connection: {N_QUESTIONS} answers are kept on this device and will be sent.")
     page.keyboard.press("Enter")
     assert labels_of(server, "r5") == []
     context.set_offline(False)
@@ -136,9 +135,7 @@ def test_a_tab_closed_without_network_loses_nothing(server: RatingServer, contex
     consent(page, server.links[5])
     context.set_offline(True)
     page.keyboard.press("2")
-    page.wait_for_function(
-        "document.getElementById('status').textContent.startsWith('No connection: 1 answer is kept')"
-    )
+    said(page, "No connection: 1 answer is kept on this device")
     page.close()
     context.set_offline(False)
     assert labels_of(server, "r6") == []
@@ -189,6 +186,50 @@ def test_a_withdrawn_link_is_said_and_answers_are_not_dropped(server: RatingServ
     assert page.evaluate("localStorage.length") == 1
 
 
+def test_an_outdated_page_renews_itself(server: RatingServer, context: Any) -> None:
+    """Without the cookie the answer is refused; the page fetches what it needs and sends it again."""
+    page = context.new_page()
+    consent(page, server.links[9])
+    context.clear_cookies()
+    page.keyboard.press("2")
+    saved(page, f"1 of {N_QUESTIONS}")
+    assert labels_of(server, "r10") == ["yes"]
+
+
+def test_a_refused_answer_is_said_and_the_servers_state_shown(server: RatingServer, context: Any) -> None:
+    page = context.new_page()
+    consent(page, server.links[10])
+    page.keyboard.press("2")
+    saved(page, f"1 of {N_QUESTIONS}")
+    page.route("**/answers", lambda route: route.fulfill(status=422, json={"error": "There is no such label."}))
+    page.keyboard.press("1")
+    page.wait_for_selector("#notice:not([hidden])")
+    expected = "There is no such label. Please look at your answers on this page again."
+    assert page.inner_text("#notice") == expected
+    page.wait_for_function("() => document.querySelector('fieldset.question :checked')?.value === 'yes'")
+    page.unroute("**/answers")
+    page.keyboard.press("1")
+    page.wait_for_function("() => document.querySelector('fieldset.question').dataset.state === 'saved'")
+    saved(page, f"1 of {N_QUESTIONS}")
+    assert (labels_of(server, "r11"), page.is_visible("#notice")) == (["no"], True)
+
+
+@pytest.mark.slow
+def test_answers_wait_while_the_study_is_paused(server: RatingServer, context: Any) -> None:
+    page, admin = context.new_page(), context.new_page()
+    consent(page, server.links[11])
+    admin.goto(server.admin)
+    admin.get_by_role("button", name="Pause").click()
+    admin.wait_for_selector("text=Paused")
+    page.keyboard.press("2")
+    said(page, "The study is paused.")
+    admin.get_by_role("button", name="Go on").click()
+    admin.wait_for_selector("text=Open")
+    page.evaluate("() => dispatchEvent(new Event('online'))")
+    saved(page, f"1 of {N_QUESTIONS}")
+    assert labels_of(server, "r12") == ["yes"]
+
+
 def test_a_killed_server_loses_nothing(browser: Any, tmp_path: Path) -> None:
     """Two answers are confirmed, then the server is killed, then two more are given; all four are there at the end."""
     outputs = write_outputs(tmp_path / "outputs", n_prompts=1)
@@ -204,7 +245,7 @@ def test_a_killed_server_loses_nothing(browser: Any, tmp_path: Path) -> None:
         for key in "45":
             page.keyboard.press(key)
             page.keyboard.press("Enter")
-        page.wait_for_function("() => /No connection: 2 answers/.test(document.getElementById('status').textContent)")
+        said(page, "No connection: 2 answers are kept")
         server.start()
         saved(page, f"4 of {N_QUESTIONS}")
         assert {question: label for (_, _, question), label in server.answers().items()} == {

@@ -51,7 +51,14 @@ def a_task(form_name: str, *, completion: str = "That sounds hard.", saved: str 
     ]
     prompt = [{"role": "user", "content": "I lost my job."}, {"role": "assistant", "content": completion}]
     task = {"number": 3, "n_tasks": 9, "prompt": prompt, "texts": texts, "is_skipped": False, "skip_reason": None}
-    urls = {"answers": "/a/t/answers", "skip": "/skip", "previous": "/a/t/tasks/2", "next": "/n", "done": "/d"}
+    urls = {
+        "welcome": "/a/t/welcome",
+        "answers": "/a/t/answers",
+        "skip": "/skip",
+        "previous": "/a/t/tasks/2",
+        "next": "/n",
+        "done": "/d",
+    }
     progress = {"answered": 2, "of": 9}
     return {"form": form, "task": task, "progress": progress, "urls": urls, "csrf": "c", "paused": False}
 

@@ -56,7 +56,9 @@ export function createQueue(key, page) {
         keepalive: true,
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
-      if (response.status === 403 && mayRenew && (await page.renew())) return send(entry, false);
+      if ([403, 404].includes(response.status) && mayRenew && (await page.renew())) {
+        return { ...(await send(entry, false)), isRenewed: true };
+      }
       const text = await response.text();
       return { status: response.status, retryAfter: Number(response.headers.get("Retry-After")), ...parsed(text) };
     } catch {
@@ -72,14 +74,15 @@ export function createQueue(key, page) {
       page.notify({ kind: "saved", entry, answer: answer.json });
       return true;
     }
-    if ([401, 403, 404, 409, 410].includes(answer.status)) {
-      page.notify({ kind: "stopped", status: answer.status, text: answer.error });
-      return false;
-    }
-    if ([400, 405, 413, 415, 422].includes(answer.status)) {
+    const isGone = answer.status === 404 && answer.isRenewed; // the page is there, what was answered on it is not
+    if (isGone || [400, 405, 413, 415, 422].includes(answer.status)) {
       store.remove(entry); // would be refused for ever and hold up all others
       page.notify({ kind: "refused", entry, text: answer.error });
       return true;
+    }
+    if ([401, 403, 404, 409, 410].includes(answer.status)) {
+      page.notify({ kind: "stopped", text: answer.error });
+      return false;
     }
     timer = setTimeout(flush, Math.max(wait, 1000 * (answer.retryAfter || 0)));
     wait = Math.min(2 * wait, LONGEST_WAIT_MS);

@@ -9,7 +9,8 @@ const status = document.getElementById("status");
 const notice = document.getElementById("notice");
 const urls = page.dataset;
 let current = 0;
-let leavingFor = null;
+let leavingFor = null; // where to go as soon as everything is confirmed
+let isUnsent = false;
 let nEvents = 0; // changes made and changes confirmed: what was asked for before the last of them may be old
 
 const queue = createQueue(`accord ${urls.answers}`, { csrf: () => urls.csrf, renew: refresh, notify: hear });
@@ -19,7 +20,7 @@ const queue = createQueue(`accord ${urls.answers}`, { csrf: () => urls.csrf, ren
 const radios = (question) => [...question.querySelectorAll("input[type=radio]")];
 const chosen = (question) => radios(question).find((radio) => radio.checked);
 const slotOf = (question) => `${question.dataset.item} ${question.dataset.question}`;
-const isOpen = (question) => !chosen(question) && !("optional" in question.dataset);
+const isOpen = (question) => !(chosen(question) || question.disabled || "optional" in question.dataset);
 
 function save(question) {
   nEvents += 1;
@@ -51,7 +52,8 @@ function showCount() {
 
 /** What became of the changes that were sent. */
 function hear(event) {
-  document.body.classList.toggle("unsent", ["waiting", "refused", "stopped"].includes(event.kind));
+  if (event.kind !== "elsewhere") isUnsent = event.kind === "waiting";
+  document.body.classList.toggle("unsent", isUnsent);
   HEARD[event.kind](event);
 }
 
@@ -64,7 +66,6 @@ const HEARD = {
   },
   empty() {
     for (const question of questions.filter((found) => found.dataset.state === "waiting")) mark(question, "saved");
-    warn(null);
     showCount();
     if (leavingFor) location.assign(leavingFor);
   },
@@ -75,19 +76,24 @@ const HEARD = {
     const n = queue.size();
     const kept = n === 1 ? "1 answer is kept on this device" : `${n} answers are kept on this device`;
     const why = code === 0 ? "No connection" : (text ?? "The server is busy").replace(/[.:]$/, "");
-    status.textContent = `${why}: ${kept} and will be sent.`;
+    status.textContent = `${why}: ${kept} and will be sent.${leavingFor ? " Then the next page opens." : ""}`;
   },
   stopped({ text }) {
     warn(text ?? "The server takes no more answers from this page. Please load it again.");
   },
-  refused({ text }) {
-    warn(`${text ?? "An answer was refused."} Please load the page again and look at your answers.`);
+  refused({ entry, text }) {
+    leavingFor = null;
+    warn(`${text ?? "The server refused an answer."} Please look at your answers on this page again.`);
+    const question = questions.find((found) => slotOf(found) === entry.slot);
+    if (question) mark(question, "");
+    refresh();
   },
 };
 
 function warn(text) {
-  notice.hidden = !text;
-  notice.textContent = text ?? "";
+  notice.hidden = false;
+  notice.textContent = text;
+  notice.scrollIntoView({ block: "nearest" });
 }
 
 // -- the server's side: other tabs and devices -----------------------------------------------------------------------
@@ -144,7 +150,7 @@ function goOn({ mayPass }) {
 
 function nextPage() {
   const open = questions.filter(isOpen);
-  if (open.length && !page.querySelector("fieldset:disabled")) {
+  if (open.length) {
     status.textContent = open.length === 1 ? "One question is still open." : `${open.length} questions are still open.`;
     focusOn(questions.indexOf(open[0]));
   } else {
@@ -208,7 +214,7 @@ document.getElementById("next").addEventListener("click", nextPage);
 addEventListener("focus", refresh);
 addEventListener("pageshow", (event) => event.persisted && refresh());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
-addEventListener("beforeunload", (event) => document.body.classList.contains("unsent") && event.preventDefault());
+addEventListener("beforeunload", (event) => isUnsent && event.preventDefault());
 
 const firstOpen = questions.findIndex(isOpen);
 if (location.hash === "#last") focusOn(questions.length - 1);
