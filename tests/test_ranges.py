@@ -12,6 +12,8 @@ from accord.errors import ConfigError
 from accord.evaluation.settings import EvaluateSettings
 from accord.preference.settings import FitSettings
 from accord.ranges import RANGES, check_numbers
+from accord.rating.settings import RateSettings, ServeSettings
+from accord.recovery.settings import RecoverSettings, SuggestSettings
 from accord.report.settings import ReportSettings
 from accord.scoring.settings import ScoreSettings
 
@@ -24,7 +26,11 @@ SETTINGS = (
     DecodeSettings,
     RerankSettings,
     EvaluateSettings,
+    RecoverSettings,
+    SuggestSettings,
     ReportSettings,
+    RateSettings,
+    ServeSettings,
 )
 
 

@@ -38,12 +38,14 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("dropout", "lora_dropout", "dev_fraction"), Range(0, 1, has_high=False)),
     "level": Range(0, 1, has_low=False, has_high=False),
     "top_p": Range(0, 1, has_low=False),
+    "max_reference_tokens": COUNT,
     "port": Range(0, 65_535),
     "max_length": Range(8, LARGEST),  # the special tokens of a pair, and some text
     **dict.fromkeys(
         "batch_size micro_batch_size batch_tokens eval_every max_prompt_tokens max_new_tokens head_size "
         "num_candidates beams_per_group num_beams samples k picks n_folds n_resamples n_randomisations lora_r "
-        "lora_rank prefix_length encoder_layers annotators_per_item tasks_per_annotator".split(),
+        "lora_rank prefix_length encoder_layers annotators_per_item tasks_per_annotator seeds slow_seeds n "
+        "points".split(),
         COUNT,
     ),
 }

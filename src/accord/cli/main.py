@@ -25,13 +25,18 @@ VERBS = {
     "decode": "Write the texts of one generator that are to be evaluated.",
     "evaluate": "Measure the texts of several generators, with intervals.",
     "compare": "Compare two systems of an evaluation, prompt by prompt.",
+    "recover": "Hide votes and see which estimator finds them again: which one to use on this data.",
+    "suggest": "Say which items to have annotated next, and whether that order would have paid.",
+    "rate": "Serve pages on which people rate outputs, blind; export their ratings.",
     "report": "Render the folders of a run as one report.html.",
-    "run": "Run the whole chain from a YAML file; finished stages are reused.",
+    "run": "Run the whole chain from a YAML file, or a sweep of it; finished stages are reused.",
     "demo": "Run the whole chain on the embedded sample and a simulated panel.",
     "export": "Export a preference model or preference pairs for transformers and TRL.",
     "env": "Print versions, hardware and weights: what a bug report needs.",
 }
 """Verb -> its line in `accord --help`; the function of that name is in the module of that name."""
+LISTING_VERBS = ("recover",)
+"""Verbs whose flags take several values at once, `--keep 1 2 3`; their input comes first."""
 SHARED_VERBS = ("fit", "calibrate")
 """Verbs that several processes may share (see training/processes.py)."""
 
@@ -60,7 +65,8 @@ def build_app() -> "App":
             name=verb,
             help=line,
             sort_key=position,
-            default_parameter=Parameter(negative_iterable=()),  # no --empty-... twins
+            # no --empty-... twins
+            default_parameter=Parameter(negative_iterable=(), consume_multiple=verb in LISTING_VERBS),
             **own_config,
         )
     app.command(

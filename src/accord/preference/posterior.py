@@ -90,7 +90,12 @@ def posterior_shares(
         acceptance: q, out of fold.
         strength: m, one number or one per item (κ(x) of a `beta_binomial` model). nan gives nan.
     """
-    a, b = posterior_beta(acceptance, n_acceptable, n_votes, strength=strength)
+    return shares_of(posterior_beta(acceptance, n_acceptable, n_votes, strength=strength), level=level)
+
+
+def shares_of(known: PosteriorBeta, *, level: float = CREDIBLE_LEVEL) -> PosteriorShares:
+    """Mean a / (a + b) and equal-tailed interval of each Beta(a, b)."""
+    a, b = known
     tail = (1 - level) / 2
     low, high = np.asarray(beta.ppf(tail, a, b)), np.asarray(beta.ppf(1 - tail, a, b))
     return PosteriorShares(a / (a + b), low, high, a + b)
@@ -105,6 +110,23 @@ def group_folds(groups: Sequence[str], *, n_folds: int, seed: int) -> Int[np.nda
         fold_of_group[group] = int(np.argmin(fold_sizes))
         fold_sizes[fold_of_group[group]] += sizes[group]
     return fold_of_group[index]
+
+
+class FoldRows(NamedTuple):
+    """Per fold f: the rows it predicts, those of fold f + 1 to be selected on, and all others, to be trained on."""
+
+    predicted: list[Int[np.ndarray, " n"]]
+    held_out: list[Int[np.ndarray, " n"]]
+    train: list[Int[np.ndarray, " n"]]
+
+
+def fold_rows(rows: Int[np.ndarray, " n"], folds: Int[np.ndarray, " n"]) -> FoldRows:
+    """How the model of each fold uses the given rows (item numbers)."""
+    n_folds = int(folds.max()) + 1
+    predicted = [rows[folds == fold] for fold in range(n_folds)]
+    later = [(fold + 1) % n_folds for fold in range(n_folds)]
+    train = [rows[(folds != fold) & (folds != later[fold])] for fold in range(n_folds)]
+    return FoldRows(predicted, [predicted[fold] for fold in later], train)
 
 
 def out_of_fold_posterior(

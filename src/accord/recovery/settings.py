@@ -1,6 +1,7 @@
 """Settings of the recovery room. Imports nothing heavy: this is what --help reads."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,87 @@ class SimulationSettings:
     @property
     def cells(self) -> tuple[SimulatedCell, ...]:
         return (*self.study_cells, *self.more)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How the text models of `accord recover` are fitted: as `accord fit` does with tuning head."""
+
+    smoothing: float = 0.1
+    """d-PM objectives: added to every label's count in the prior."""
+    normaliser: str = "chunk:8"
+    """d-PM objectives: where the average prediction comes from; chunk:G or none."""
+    head_size: int = 64
+    """Width of a head's hidden layer."""
+    dropout: float = 0.3
+    """Dropout before each layer."""
+    learning_rate: float = 1e-3
+    """First learning rate; decays linearly to 0."""
+    weight_decay: float = 3.0
+    """AdamW's weight decay on matrices."""
+    epochs: int = 20
+    """Passes over the training items, at most."""
+    batch_size: int = 64
+    """Items in one training step."""
+    eval_every: int = 20
+    """Steps between two looks at the fold that heads are selected on."""
+    patience: int = 10
+    """Stop after this many looks without a lower vote log-loss."""
+    latent_size: int = 8
+    """annotator_heads, pluralistic, variational: dimensions in which annotators differ."""
+    n_prototypes: int = 3
+    """pluralistic: ideal points of which every annotator's is a mixture."""
+
+
+@dataclass(frozen=True)
+class RecoverSettings(TextSettings):
+    """What `accord recover` hides, which estimators it lets try, and how it judges them."""
+
+    keep: tuple[int, ...] = (1, 2)
+    """Numbers of visible votes per item; every item that is judged has more votes than the largest."""
+    hide: Literal["votes", "people", "panels"] = "votes"
+    """Hide random votes of each item, whole annotators, or the second of two independent panels."""
+    first_panel: tuple[str, ...] = ("first/*",)
+    """With hide panels: the annotators whose votes may be visible; glob patterns."""
+    seeds: int = 20
+    """How often votes are hidden anew; the results are averaged and never count as more votes."""
+    slow_seeds: int = 5
+    """The same for the slow estimators: pluralistic, variational, mace, glad."""
+    objectives: tuple[str, ...] = ("all",)
+    """Text models, by objective or name; all, or none for no text."""
+    estimators: tuple[str, ...] = ("all",)
+    """Estimators without text, by name; all (that can be run here), or none."""
+    scheme: str = ""
+    """Label scheme of a plain file: a shipped name or a JSON file. Empty: scheme.json beside it, else acceptable."""
+    question: str = ""
+    """Which question to use where annotations answer several. Empty: the scheme's."""
+    splits: tuple[str, ...] = ()
+    """Only items of these splits. Empty: all but test, which is not there to choose by."""
+    model: str = "builtin:minilm"
+    """Pretrained encoder of the text models: local path, Hub id or builtin:minilm; it stays frozen."""
+    max_length: int = 256
+    """Tokens of prompt and completion together; a longer prompt loses its beginning."""
+    n_folds: int = 5
+    """Folds, by group; a text model never sees the fold that it predicts."""
+    n_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
+    batch_tokens: int = 8192
+    """Padded tokens in one batch of the encoder."""
+
+
+@dataclass(frozen=True)
+class SuggestSettings:
+    """How items are chosen for annotation, and how that is checked on the votes there are."""
+
+    n: int = 100
+    """Items to suggest, each for one more vote."""
+    level: float = 0.95
+    """Of the credible intervals."""
+    replay: bool = False
+    """Also reveal the votes there are in the suggested order, against random order and fewest votes first."""
+    seeds: int = 20
+    """Replays, each with other votes kept back."""
+    points: int = 20
+    """Batches in which a replay reveals the votes."""
+    n_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
