@@ -48,7 +48,7 @@ def measured(
 ) -> Measured:
     estimates = {name: [VOTE_ESTIMATORS[name](hiding) for hiding in hidings] for name in names}
     prompts = np.arange(len(items.ids)) // 2
-    return measure(items, hidings, estimates, baseline="add_1", prompts=prompts, n_resamples=n_resamples, seed=0)
+    return measure(items, hidings, estimates, prompts=prompts, n_resamples=n_resamples, seed=0)
 
 
 def test_by_hand() -> None:
@@ -66,7 +66,7 @@ def test_by_hand() -> None:
     hiding = Hiding(np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 2.0], [1.0, 0.0]]), None, None)
     q = np.array([0.8, 0.4])
     estimates = {"constant": [Estimate(np.array([0.5, 0.5]))], "q": [Estimate(q)]}
-    found = measure(items, [hiding], estimates, baseline="q", prompts=np.array([0, 0]), n_resamples=10, seed=0)
+    found = measure(items, [hiding], estimates, prompts=np.array([0, 0]), n_resamples=10, seed=0)
     loss = (4 / 3 * (2 * np.log(1 / 0.8) + np.log(1 / 0.2)) + 2 * np.log(1 / 0.6)) / 6
     brier = (4 / 3 * (2 * 0.04 + 0.64) + 2 * 0.16) / 6
     assert found.number("log_loss", "q").value == pytest.approx(loss)
@@ -97,9 +97,9 @@ def test_somebody_who_knows_the_share_explains_the_whole_gap() -> None:
         "constant": [VOTE_ESTIMATORS["constant"](hiding) for hiding in hidings],
         "truth": [Estimate(truth)] * 4,
     }
-    found = measure(
-        items, hidings, estimates, baseline="truth", prompts=np.full(400, -1), n_resamples=200, seed=0
-    ).number("explained_gap", "truth")
+    found = measure(items, hidings, estimates, prompts=np.full(400, -1), n_resamples=200, seed=0).number(
+        "explained_gap", "truth"
+    )
     assert found.value == pytest.approx(1.0, abs=0.12)
     assert found.interval[0] < 1 < found.interval[1]
 
@@ -165,7 +165,7 @@ def test_fewer_hidings_are_compared_with_the_same_hidings() -> None:
         "add_1": [VOTE_ESTIMATORS["add_1"](hiding) for hiding in hidings],
         "slow": [VOTE_ESTIMATORS["add_1"](hiding) for hiding in hidings[:2]],
     }
-    found = measure(items, hidings, estimates, baseline="add_1", prompts=np.full(30, -1), n_resamples=50, seed=0)
+    found = measure(items, hidings, estimates, prompts=np.full(30, -1), n_resamples=50, seed=0)
     same = found.number("log_loss", "add_1", n_hidings=2)
     gap = difference(found.number("log_loss", "slow"), same)
     assert gap == (0.0, 0.0, 0.0, 1.0)

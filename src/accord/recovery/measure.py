@@ -51,7 +51,7 @@ class Number(NamedTuple):
 class Measured(NamedTuple):
     """The numbers of one question at one `keep`, by metric and estimator.
 
-    `matched`: those of `baseline` and `constant` by number of hidings, for estimators that saw fewer than all.
+    `matched`: those over fewer hidings, as many as some other estimator has.
     `n_items`: targets; `n_hidings`: over how many an estimator's numbers are averages.
     """
 
@@ -72,7 +72,6 @@ def measure(
     hidings: Sequence[Hiding],
     estimates: Mapping[str, Sequence[Estimate]],
     *,
-    baseline: str,
     prompts: Int[np.ndarray, " N"],
     n_resamples: int,
     seed: int,
@@ -81,7 +80,7 @@ def measure(
 
     Args:
         hidings: one per seed, of one `keep`.
-        estimates: one per hiding, for the first so many hidings. `baseline` and `constant` have all of them.
+        estimates: one per hiding, for the first so many hidings; `constant` has all.
         prompts: a number per prompt, negative where there is none: completions of one prompt are compared.
 
     An estimator that leaves any target without an answer is undefined (nan).
@@ -92,12 +91,10 @@ def measure(
     numbers: dict[tuple[str, str], Number] = {}
     matched: dict[tuple[str, str, int], Number] = {}
     for n_hidings in sorted(set(lengths.values())):
-        names = [name for name in estimates if lengths[name] == n_hidings]
-        yardsticks = [name for name in (baseline, CONSTANT) if name not in names]
-        columns = {name: estimates[name][:n_hidings] for name in [*names, *dict.fromkeys(yardsticks)]}
-        found = _block(judged[:n_hidings], columns, units, n_resamples=n_resamples, seed=seed)
-        numbers |= {key: number for key, number in found.items() if key[1] in names}
-        matched |= {(*key, n_hidings): number for key, number in found.items() if key[1] not in names}
+        columns = {name: found[:n_hidings] for name, found in estimates.items() if lengths[name] >= n_hidings}
+        block = _block(judged[:n_hidings], columns, units, n_resamples=n_resamples, seed=seed)
+        numbers |= {key: number for key, number in block.items() if lengths[key[1]] == n_hidings}
+        matched |= {(*key, n_hidings): number for key, number in block.items() if lengths[key[1]] > n_hidings}
     is_target = np.any([hiding.is_target for hiding in hidings], axis=0)
     return Measured(numbers, matched, lengths, int(is_target.sum()))
 
