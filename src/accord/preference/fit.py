@@ -32,7 +32,7 @@ from accord.preference.objectives import (
     chunk_log_normaliser,
     n_outputs_of,
 )
-from accord.preference.posterior import PosteriorShares, out_of_fold_posterior
+from accord.preference.posterior import PosteriorShares, fold_rows, out_of_fold_posterior
 from accord.preference.predict import Features, acceptance_logits, encode_features, encode_pairs, predict
 from accord.preference.prefix import require_prefix
 from accord.preference.reading import Reading, flip_rate, read_outputs
@@ -292,11 +292,8 @@ def _out_of_fold(
 
     A normaliser that lives in the training loop (`ema`, `dataset`) is replaced by the mean over the whole step.
     """
-    n_folds = int(folds.max()) + 1
-    parts = [seen[folds == fold] for fold in range(n_folds)]
-    selection = [parts[(fold + 1) % n_folds] for fold in range(n_folds)]
-    training = [seen[(folds != fold) & (folds != (fold + 1) % n_folds)] for fold in range(n_folds)]
-    losses = [held_out_log_loss(labelled, rows, settings) for rows in selection]
+    own = fold_rows(seen, folds)
+    losses = [held_out_log_loss(labelled, rows, settings) for rows in own.held_out]
     normaliser = (
         partial(chunk_log_normaliser, size=settings.batch_size)
         if settings.normaliser in ("ema", "dataset")
@@ -305,10 +302,10 @@ def _out_of_fold(
     fitted = fit_heads(
         features,
         torch.tensor(labelled.votes, dtype=torch.float32),
-        train_rows=training,
-        held_out_rows=selection,
+        train_rows=own.train,
+        held_out_rows=own.held_out,
         held_out_loss=lambda head, outputs: losses[head](outputs),
-        seeds=[seed] * n_folds,
+        seeds=[seed] * len(losses),
         objective=objective_with(normaliser, labelled, settings),
         n_outputs=n_outputs_of(settings.objective, len(labelled.classes)),
         n_constants=N_CONSTANTS.get(settings.objective, 0),
@@ -322,12 +319,12 @@ def _out_of_fold(
         patience=settings.patience,
     )
     q, kappa = np.full(len(seen), np.nan), np.full(len(seen), np.nan)
-    for fold in range(n_folds):
-        own = folds == fold
-        reading = _read(predict_head(fitted.weights, fold, features[parts[fold]]).double().numpy(), labelled, settings)
-        q[own] = expit(reading.vote_logits)
+    for fold, rows in enumerate(own.predicted):
+        outputs = predict_head(fitted.weights, fold, features[rows])
+        reading = _read(outputs.double().numpy(), labelled, settings)
+        q[folds == fold] = expit(reading.vote_logits)
         if reading.concentration is not None:
-            kappa[own] = reading.concentration
+            kappa[folds == fold] = reading.concentration
     return q, kappa
 
 
