@@ -83,7 +83,8 @@ class CandidateSet(msgspec.Struct, frozen=True, omit_defaults=True):
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one system wrote for one prompt (one line of outputs.jsonl); `sample` counts draws per prompt.
 
-    (`id`, `system`, `seed`, `sample`) is unique; `id` is the prompt's id.
+    (`id`, `system`, `seed`, `sample`) is unique; `id` is the prompt's id. `reference_logp`: what the generator that
+    wrote it thinks of the prompt's references, Σ log p over their `reference_tokens` tokens in nats.
     """
 
     id: str
@@ -94,6 +95,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     sample: int = 0
     references: tuple[str, ...] = ()
     group: str | None = None
+    reference_logp: float | None = None
+    reference_tokens: int | None = None
 
 
 class Measurement(msgspec.Struct, frozen=True):

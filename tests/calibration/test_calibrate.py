@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from accord.artifacts import read_json, write_jsonl
 from accord.calibration.calibrate import calibrate_stage, pairwise_accuracy, rank_correlation
-from accord.calibration.logps import completion_logps
 from accord.calibration.settings import CalibrateSettings
 from accord.candidates.generators.load import load_generator
+from accord.candidates.logps import completion_logps
 from accord.errors import ArtifactError, ConfigError, DataError
 from accord.pretrained import load_causal_lm, load_tokenizer
 from accord.records import CandidateSet

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from accord.calibration.adapter import add_adapter
 from accord.calibration.frozen import FrozenTrunk, with_frozen_layers_kept
-from accord.calibration.logps import StateReader
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
+from accord.candidates.logps import StateReader
 from toys import tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer
 
 PROMPTS = [[10, 11, 12, 13], [20, 21]]

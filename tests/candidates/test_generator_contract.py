@@ -14,12 +14,12 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.testing import assert_close
 
-from accord.calibration.logps import completion_logps
 from accord.candidates.decode import Method, completions
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import Encoded, Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
+from accord.candidates.logps import completion_logps
 from accord.errors import DataError
 from toys import tiny_bart, tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer
 

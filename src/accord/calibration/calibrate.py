@@ -27,11 +27,11 @@ from accord.calibration.examples import (
     train_dev_rows,
 )
 from accord.calibration.frozen import with_frozen_layers_kept
-from accord.calibration.logps import StateReader, completion_logps
 from accord.calibration.objectives import OBJECTIVES, RankingObjective, length_normalised, reference_loss
 from accord.calibration.settings import CalibrateSettings
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import Generator
+from accord.candidates.logps import StateReader, completion_logps
 from accord.pretrained import content_name
 from accord.randomness import keyed_rng
 from accord.records import Measurement

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.calibration.logps import StateReader
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.packed import causal_trunk, pack_rows, packed_attention_mask, require_packable
 from accord.candidates.generators.protocol import Generator
+from accord.candidates.logps import StateReader
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.processors import build_processors
 from accord.candidates.prompts import Plan, build_plan, read_prompts
+from accord.candidates.reference_logps import ReferenceIds, ReferenceLogp, reference_ids, reference_logps
 from accord.candidates.sampling import sampled
 from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.candidates.trimming import trimmed
@@ -146,6 +147,7 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
     n_samples = settings.samples
     n_beams = settings.num_beams if settings.method == "beam" else n_samples
     generator, plan = planned(rows, settings, copies=n_beams)
+    references = _read_references(generator, plan, rows, settings)
 
     def outputs_of(numbers: Sequence[int]) -> list[Output]:
         batch = [number // n_samples for number in numbers[::n_samples]]
@@ -165,15 +167,21 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
             top_p=settings.top_p,
             trim_unfinished=settings.trim_unfinished,
         )
+        known = reference_logps(
+            generator,
+            [plan.prompt_ids[row] for row in batch],
+            [references.ids[row] for row in batch],
+            batch_tokens=settings.batch_tokens,
+        )
         return [
-            _output(rows[row], generator.text(one.ids), system=system, seed=seed, sample=sample)
-            for row, hypotheses in zip(batch, found, strict=True)
+            _output(rows[row], generator.text(one.ids), likely, system=system, seed=seed, sample=sample)
+            for row, hypotheses, likely in zip(batch, found, known, strict=True)
             for sample, one in enumerate(hypotheses[:n_samples])
         ]
 
     batches = [[row * n_samples + sample for row in batch for sample in range(n_samples)] for batch in plan.batches]
     map_batches(stage.scratch_dir, batches, outputs_of, stage.path(OUTPUTS_FILE), label=f"Decoding {system}")
-    _write_results(stage, plan, system)
+    _write_results(stage, plan, system, n_cut_references=references.n_cut)
     stage.finish()
 
 
@@ -200,8 +208,19 @@ def count(name: str, system: str, value: float, n: int, unit: str) -> Measuremen
     return Measurement(name, system, float(value), float("nan"), float("nan"), n, f"{name}|{unit}")
 
 
-def _output(row: PromptRow, text: str, *, system: str, seed: int, sample: int) -> Output:
-    return Output(row.id, row.prompt, text, system, seed, sample, row.references, row.group)
+def _output(row: PromptRow, text: str, known: ReferenceLogp | None, *, system: str, seed: int, sample: int) -> Output:
+    sum_logps, n_tokens = (None, None) if known is None else known[:2]
+    return Output(row.id, row.prompt, text, system, seed, sample, row.references, row.group, sum_logps, n_tokens)
+
+
+def _read_references(
+    generator: Generator, plan: Plan, rows: Sequence[PromptRow], settings: DecodeSettings
+) -> ReferenceIds:
+    """The references as tokens, where their log-probabilities are asked for."""
+    if settings.max_reference_tokens is None:
+        return ReferenceIds([[] for _ in rows], 0)
+    texts = [row.references for row in rows]
+    return reference_ids(generator, plan.prompt_ids, texts, max_tokens=settings.max_reference_tokens)
 
 
 def beam_groups(method: Method, n: int, beams_per_group: int) -> tuple[int, int]:
@@ -224,12 +243,13 @@ def _uniforms(prompt_names: Sequence[str], n: int, max_new_tokens: int, *, seed:
     return torch.from_numpy(np.array(draws).reshape(len(prompt_names), n, max_new_tokens))
 
 
-def _write_results(stage: Stage, plan: Plan, system: str) -> None:
+def _write_results(stage: Stage, plan: Plan, system: str, *, n_cut_references: int) -> None:
     n_empty = sum(not output.completion.strip() for output in read_jsonl(stage.path(OUTPUTS_FILE), Output))
     n_prompts = len(plan.prompt_ids)
     results = [
         count("empty_outputs", system, n_empty, n_prompts, "count"),
         count("cut_prompts", system, plan.n_cut, n_prompts, "count"),
+        count("cut_references", system, n_cut_references, n_prompts, "count"),
         count("padding_share", system, plan.padding_share, n_prompts, "share of prompt tokens"),
     ]
     write_json(stage.path("results.json"), results)

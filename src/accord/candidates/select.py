@@ -15,7 +15,8 @@ def select_best(
     """For each prompt, the best-scored output of every k samples, in order of first appearance.
 
     A prompt's outputs are taken k at a time in the order of `sample`, so 12 samples with k = 4 give 3 outputs,
-    numbered 0, 1, 2: each is one draw of the best-of-k system. Among equal scores the first wins.
+    numbered 0, 1, 2: each is one draw of the best-of-k system. Among equal scores the first wins. What the generator
+    thinks of the references is left out: a choice among texts gives them no probability.
 
     Args:
         outputs, scores: parallel; higher is better.
@@ -42,5 +43,6 @@ def select_best(
         scored.sort(key=lambda pair: pair[0].sample)
         for draw in range(len(scored) // k):
             best, _ = max(scored[draw * k : (draw + 1) * k], key=lambda pair: pair[1])
-            chosen.append(msgspec.structs.replace(best, sample=draw, system=system or f"{name}, best of {k}"))
+            picked = {"sample": draw, "system": system or f"{name}, best of {k}"}
+            chosen.append(msgspec.structs.replace(best, **picked, reference_logp=None, reference_tokens=None))
     return chosen

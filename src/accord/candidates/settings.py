@@ -86,6 +86,8 @@ class DecodeSettings:
     """sample: only the k likeliest tokens; 0 allows all."""
     top_p: float = 0.9
     """sample: only the likeliest tokens that together have this probability."""
+    max_reference_tokens: int | None = None
+    """Also write how likely the generator finds the references, for perplexity; longer ones are cut. Null: not."""
     batch_tokens: int = 8192
     """Prompts are read together up to so many tokens, samples and padding counted."""
 

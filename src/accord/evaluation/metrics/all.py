@@ -11,10 +11,11 @@ from accord.evaluation.metrics.caption_rouge import rouge_l_caption
 from accord.evaluation.metrics.cider import cider, cider_d
 from accord.evaluation.metrics.distinct import distinct
 from accord.evaluation.metrics.embeddings import embedding_average, embedding_extrema, embedding_greedy
-from accord.evaluation.metrics.length import length
+from accord.evaluation.metrics.length import length, length_tokens
 from accord.evaluation.metrics.meteor import meteor
 from accord.evaluation.metrics.meteor15 import meteor15
 from accord.evaluation.metrics.metric import Metric, MetricInputs
+from accord.evaluation.metrics.perplexity import perplexity
 from accord.evaluation.metrics.repetition import repetition
 from accord.evaluation.metrics.rouge import rouge_1, rouge_2, rouge_l
 from accord.evaluation.metrics.self_bleu import self_bleu
@@ -44,15 +45,17 @@ METRICS: dict[str, Callable[[MetricInputs], Metric]] = {
     "bertscore_r": bertscore("r"),
     "bertscore_f1": bertscore("f1"),
     "length": length,
+    "length_tokens": length_tokens,
     "distinct_1": distinct(1),
     "distinct_2": distinct(2),
     "distinct_3": distinct(3),
     "self_bleu": self_bleu,
     "repetition": repetition,
+    "perplexity": perplexity,
 }
 PAIRED = {length_adjusted.NAME: ("acceptance", "length")}
 """Metrics that only a comparison of two systems has, and the metrics they are made of."""
-NEUTRAL = frozenset({"length"})
+NEUTRAL = frozenset({"length", "length_tokens"})
 """Metrics of which more is neither better nor worse."""
-LOWER_IS_BETTER = frozenset({"self_bleu", "repetition"})
+LOWER_IS_BETTER = frozenset({"self_bleu", "repetition", "perplexity"})
 """Metrics of which less is better; of all others, and of given values, more is better."""

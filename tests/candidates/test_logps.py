@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from accord.calibration.adapter import add_adapter
-from accord.calibration.logps import completion_logps, target_logps
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.packed import packed_completion_states
+from accord.candidates.logps import completion_logps, target_logps
 from toys import tiny_gpt2, tiny_llama, word_tokenizer
 
 PROMPTS = [[10, 11, 12, 13], [20, 21], [30]]
