@@ -11,7 +11,7 @@ import accord.recovery.simulation as simulation
 from accord.artifacts import read_json, read_jsonl
 from accord.config import build_settings, read_config
 from accord.errors import ConfigError
-from accord.preference.head import fit_heads
+from accord.preference.head import fit_objectives
 from accord.recovery.settings import Contender, SimulatedCell, SimulationSettings
 from accord.recovery.simulated_items import SimulatedItems
 from accord.recovery.simulation import Judgement, cell_items, check_simulation, judge, plan_tasks, run_simulation
@@ -65,9 +65,9 @@ def test_the_page_holds_counts_and_tables(study: Path) -> None:
 
 
 def test_an_interrupted_study_ends_the_same(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed in the fourth of six runs of heads: the first three are not trained again."""
+    """Killed in the fourth of six cells: the first three are not trained again."""
     calls = 0
-    original = fit_heads
+    original = fit_objectives
 
     def killed(*args, **kwargs):  # type: ignore[no-untyped-def]
         nonlocal calls
@@ -76,7 +76,7 @@ def test_an_interrupted_study_ends_the_same(study: Path, tmp_path: Path, monkeyp
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(simulation, "fit_heads", killed)
+    monkeypatch.setattr(simulation, "fit_objectives", killed)
     with pytest.raises(KeyboardInterrupt):
         run_simulation(tmp_path / "out", TINY)
     assert run_simulation(tmp_path / "out", TINY) == tmp_path / "out"

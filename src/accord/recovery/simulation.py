@@ -8,7 +8,7 @@ unseen text, posterior shares on the items with their votes.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,20 +20,23 @@ from scipy.special import entr, expit
 from accord.artifacts import open_stage, read_jsonl, write_json
 from accord.config import build_settings, read_config
 from accord.errors import ConfigError
-from accord.preference.fit import flip_rate
-from accord.preference.head import HeadWeights, fit_heads, predict_heads
+from accord.preference.head import FittedHeads, HeadObjective, HeadTraining, HeadWeights, fit_objectives, predict_head
 from accord.preference.objectives import (
     DPM_OBJECTIVES,
+    N_CONSTANTS,
     NEED_COUNTS,
-    Objective,
+    NEED_PAIRS,
     build_objective,
     concentration,
     constant_log_normaliser,
+    learned_flip_rate,
+    n_outputs_of,
     posterior_logps,
     prior_logps,
 )
 from accord.preference.posterior import PosteriorShares, fit_prior_strength, posterior_shares
 from accord.preference.predict import acceptance_logits
+from accord.preference.reading import flip_rate
 from accord.preference.tune import log_normaliser
 from accord.randomness import keyed_rng, keyed_seed
 from accord.recovery.coverage import LEVEL, share_coverage
@@ -46,8 +49,6 @@ from accord.training.batches import steps_per_epoch
 
 VERSION = 1
 ACCEPTABLE = np.array([False, True])
-NEED_PAIRS = frozenset({"beta_binomial", "votes_noise"})
-"""Objectives to which single votes say nothing."""
 
 
 class Task(NamedTuple):
@@ -77,7 +78,7 @@ class Judgement(NamedTuple):
 def run_simulation(output_dir: Path, settings: SimulationSettings) -> Path:
     """Run the study; write runs.jsonl (one line per head), results.json and simulation.md, return the folder.
 
-    An interrupted study goes on with the first contender at a size that is not finished.
+    An interrupted study goes on with the first cell that is not finished.
 
     Raises:
         ConfigError: a condition or objective that does not exist, or settings that contradict each other.
@@ -86,8 +87,8 @@ def run_simulation(output_dir: Path, settings: SimulationSettings) -> Path:
     stage = open_stage(output_dir, stage="simulation", version=VERSION, settings=settings, seed=0, inputs={})
     if not stage.is_complete:
         tasks = list(plan_tasks(settings))
-        compute = partial(_run_tasks, tasks, settings=settings)
-        map_batches(stage.scratch_dir, _batches(tasks), compute, stage.path("runs.jsonl"), label="Simulating")
+        compute = partial(_run_cell, tasks, settings=settings)
+        map_batches(stage.scratch_dir, _by_cell(tasks), compute, stage.path("runs.jsonl"), label="Simulating")
         outcomes = list(read_jsonl(stage.path("runs.jsonl"), Outcome))
         measurements = simulation_measurements(outcomes)
         write_json(stage.path("results.json"), measurements)
@@ -97,13 +98,11 @@ def run_simulation(output_dir: Path, settings: SimulationSettings) -> Path:
 
 
 def plan_tasks(settings: SimulationSettings) -> Iterator[Task]:
-    """Every contender on every seed of every cell it can learn from, those that are trained together in one run."""
-    sizes = dict.fromkeys(cell.n_items for cell in settings.cells)
-    for size in sizes:
+    """Cell by cell, every contender that can learn from it, on every seed."""
+    for cell in settings.cells:
         for contender in settings.contenders:
-            for cell in settings.cells:
-                if cell.n_items == size and _can_learn(contender, cell):
-                    yield from (Task(cell, contender, seed) for seed in range(settings.n_seeds))
+            if _can_learn(contender, cell):
+                yield from (Task(cell, contender, seed) for seed in range(settings.n_seeds))
 
 
 def check_simulation(settings: SimulationSettings) -> None:
@@ -123,7 +122,7 @@ def check_simulation(settings: SimulationSettings) -> None:
     if len(set(names)) < len(names):
         raise ConfigError(f"contenders are named {', '.join(names)}; expected each name once.")
     for contender in settings.contenders:
-        _build_objective(contender, settings)
+        _head_objective(contender, settings)
 
 
 def cell_items(cell: SimulatedCell, seed: int, *, n_test: int) -> CellItems:
@@ -185,70 +184,84 @@ def _can_learn(contender: Contender, cell: SimulatedCell) -> bool:
     return cell.max_votes >= 2 or contender.objective not in NEED_PAIRS
 
 
-def _batches(tasks: Sequence[Task]) -> list[list[int]]:
-    """Task numbers that are trained at once: one contender at one size, all conditions and seeds."""
-    groups: dict[tuple[int, str], list[int]] = {}
+def _by_cell(tasks: Sequence[Task]) -> list[list[int]]:
+    """Task numbers of each cell, which is trained at once and redone as a whole."""
+    cells: dict[str, list[int]] = {}
     for number, task in enumerate(tasks):
-        groups.setdefault((task.cell.n_items, task.contender.name), []).append(number)
-    return list(groups.values())
+        cells.setdefault(task.cell.name, []).append(number)
+    return list(cells.values())
 
 
-def _run_tasks(tasks: Sequence[Task], numbers: Sequence[int], *, settings: SimulationSettings) -> list[Outcome]:
-    """Train the heads of these tasks, all of one contender and size, at once, and judge each on its own test items."""
+def _run_cell(tasks: Sequence[Task], numbers: Sequence[int], *, settings: SimulationSettings) -> list[Outcome]:
+    """Train the heads of one cell at once and judge each on its seed's test items."""
     chosen = [tasks[number] for number in numbers]
-    contender, n_items = chosen[0].contender, chosen[0].cell.n_items
-    items = [cell_items(task.cell, task.seed, n_test=settings.n_test) for task in chosen]
-    width = n_items + chosen[0].cell.n_held_out
-    starts = np.arange(len(items)) * width
-    learned = [np.concatenate([part.train.features, part.held_out.features]) for part in items]
-    votes = [np.concatenate([part.train.votes, part.held_out.votes]) for part in items]
-    has_kappa = contender.objective == "beta_binomial"
-    fitted = fit_heads(
-        torch.tensor(np.concatenate(learned)),
-        torch.tensor(np.concatenate(votes), dtype=torch.float32),
-        train_rows=[np.arange(start, start + n_items) for start in starts],
-        held_out_rows=[np.arange(start + n_items, start + width) for start in starts],
-        held_out_loss=partial(_held_out_loss, [part.held_out.votes for part in items], _slips(contender, settings)),
-        seeds=[keyed_seed(task.seed, "head", task.cell.name) for task in chosen],
-        objective=_build_objective(contender, settings),
-        n_outputs=2 + has_kappa,
-        head_size=settings.head_size,
-        dropout=0.0,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        epochs=max(1, settings.max_steps // steps_per_epoch(n_items, settings.batch_size)),
-        batch_size=settings.batch_size,
-        eval_every=settings.eval_every,
-        patience=None,
-    )
-    return [
-        Outcome(
-            cell=task.cell.name,
-            contender=contender.name,
-            seed=task.seed,
-            selected=_judge_head(fitted.weights, head, items[head].test, contender, settings),
-            last=_judge_head(fitted.last_weights, head, items[head].test, contender, settings),
-            best_step=fitted.best_step[head],
+    cell = chosen[0].cell
+    contenders = {task.contender.name: task.contender for task in chosen}
+    items = [cell_items(cell, seed, n_test=settings.n_test) for seed in range(settings.n_seeds)]
+    fitted = _fit_cell(cell, contenders, items, settings)
+
+    def outcome(task: Task) -> Outcome:
+        of_task = fitted[task.contender.name]
+        selected, last = (
+            _judge_head(weights, task.seed, items[task.seed].test, task.contender, settings)
+            for weights in (of_task.weights, of_task.last_weights)
         )
-        for head, task in enumerate(chosen)
-    ]
+        return Outcome(cell.name, task.contender.name, task.seed, selected, last, of_task.best_step[task.seed])
+
+    return [outcome(task) for task in chosen]
 
 
-def _held_out_loss(votes: Sequence[np.ndarray], slips: float, head: int, outputs: np.ndarray) -> float:
-    """Mean log-loss per held-out vote of one head."""
+def _fit_cell(
+    cell: SimulatedCell,
+    contenders: Mapping[str, Contender],
+    items: Sequence[CellItems],
+    settings: SimulationSettings,
+) -> dict[str, FittedHeads]:
+    """Every contender's heads, one per seed; all contenders see the same batches of a seed's items."""
+    width = cell.n_items + cell.n_held_out
+    starts = np.arange(len(items)) * width
+    learned = [part for of_seed in items for part in (of_seed.train, of_seed.held_out)]
+    held_out_votes = [of_seed.held_out.votes for of_seed in items]
+    return fit_objectives(
+        torch.tensor(np.concatenate([part.features for part in learned])),
+        torch.tensor(np.concatenate([part.votes for part in learned]), dtype=torch.float32),
+        train_rows=[np.arange(start, start + cell.n_items) for start in starts],
+        held_out_rows=[np.arange(start + cell.n_items, start + width) for start in starts],
+        held_out_loss={
+            name: partial(_held_out_loss, held_out_votes, contender, settings) for name, contender in contenders.items()
+        },
+        seeds=[keyed_seed(seed, "head", cell.name) for seed in range(len(items))],
+        objectives={name: _head_objective(contender, settings) for name, contender in contenders.items()},
+        training=HeadTraining(
+            head_size=settings.head_size,
+            dropout=0.0,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            epochs=max(1, settings.max_steps // steps_per_epoch(cell.n_items, settings.batch_size)),
+            batch_size=settings.batch_size,
+            eval_every=settings.eval_every,
+            patience=None,
+        ),
+    )
+
+
+def _held_out_loss(
+    votes: Sequence[np.ndarray], contender: Contender, settings: SimulationSettings, run: int, outputs: np.ndarray
+) -> float:
+    """Mean log-loss per held-out vote of one seed's head."""
+    slips = _slips(contender, settings, outputs)
     logits = acceptance_logits(outputs[:, :2], ACCEPTABLE, flip_rate=slips)
-    n_votes = votes[head].sum(axis=1)
-    return float(vote_log_loss(logits, votes[head][:, 1], n_votes).sum() / n_votes.sum())
+    n_votes = votes[run].sum(axis=1)
+    return float(vote_log_loss(logits, votes[run][:, 1], n_votes).sum() / n_votes.sum())
 
 
 def _judge_head(
-    weights: HeadWeights, head: int, items: SimulatedItems, contender: Contender, settings: SimulationSettings
+    weights: HeadWeights, run: int, items: SimulatedItems, contender: Contender, settings: SimulationSettings
 ) -> dict[str, float]:
-    one = HeadWeights(*(tensor[head : head + 1] for tensor in weights))
-    with torch.no_grad():
-        outputs = predict_heads(one, torch.tensor(items.features))[0].double()
+    outputs = predict_head(weights, run, torch.tensor(items.features)).double()
     kappa = concentration(outputs[:, -1]).numpy() if contender.objective == "beta_binomial" else None
-    judgement = Judgement(outputs[:, :2].numpy(), _slips(contender, settings), kappa)
+    logits = outputs[:, :2].numpy()
+    judgement = Judgement(logits, _slips(contender, settings, outputs.numpy()), kappa)
     is_dpm = contender.objective in DPM_OBJECTIVES
     return judge(judgement, items, smoothing=settings.smoothing, is_dpm=is_dpm)
 
@@ -280,20 +293,23 @@ def _judge_annotated(
     return found
 
 
-def _slips(contender: Contender, settings: SimulationSettings) -> float:
+def _slips(contender: Contender, settings: SimulationSettings, outputs: np.ndarray) -> float:
     """ε through which a denoiser predicts votes; 0 where q itself is taken for the prediction."""
     if not contender.through_slips:
         return 0.0
+    if contender.objective == "votes_noise":
+        return float(learned_flip_rate(torch.tensor(outputs[0, -1]), 2))
     return flip_rate(contender.objective, smoothing=settings.smoothing, n_classes=2)
 
 
-def _build_objective(contender: Contender, settings: SimulationSettings) -> Objective:
-    return build_objective(
+def _head_objective(contender: Contender, settings: SimulationSettings) -> HeadObjective:
+    loss = build_objective(
         contender.objective,
         smoothing=settings.smoothing,
         log_normaliser=log_normaliser(contender.normaliser),
         acceptable=torch.tensor(ACCEPTABLE),
     )
+    return HeadObjective(loss, n_outputs_of(contender.objective, 2), N_CONSTANTS.get(contender.objective, 0))
 
 
 def _coverage(posterior: PosteriorShares, shares: np.ndarray) -> float:
