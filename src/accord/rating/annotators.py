@@ -2,7 +2,7 @@
 
 The file keeps the links themselves, not only their digests, because the admin page shows them again; whoever can read
 the file can read every answer in it anyway. A request is looked up by the digest of its token, so that the time a
-comparison takes says nothing of the token.
+look-up takes says nothing of the token.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ TOKEN_BYTES = 24
 
 
 class Annotator(NamedTuple):
-    """Who a link belongs to. `n_expected`: pages in all, as far as it is known when the last one was given."""
+    """Who a link belongs to."""
 
     id: int
     token: str
@@ -26,7 +26,6 @@ class Annotator(NamedTuple):
     is_revoked: bool
     has_consented: bool
     traits: dict[str, str]
-    n_expected: int
 
     @property
     def name(self) -> str:
@@ -42,12 +41,6 @@ def token_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def find_annotator(connection: sqlite3.Connection, token: str) -> Annotator | None:
-    """Whose link it is; None where it is nobody's."""
-    row = connection.execute("SELECT * FROM annotators WHERE digest = ?", (token_digest(token),)).fetchone()
-    return None if row is None else _annotator(row)
-
-
 def read_annotators(connection: sqlite3.Connection) -> list[Annotator]:
     """All of them, in the order of their invitation."""
     return [_annotator(row) for row in connection.execute("SELECT * FROM annotators ORDER BY id")]
@@ -56,10 +49,7 @@ def read_annotators(connection: sqlite3.Connection) -> list[Annotator]:
 def invite(connection: sqlite3.Connection) -> str:
     """A new annotator; returns the token of their link."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    connection.execute(
-        "INSERT INTO annotators (token, digest, code) VALUES (?, ?, ?)",
-        (token, token_digest(token), secrets.token_hex(4).upper()),
-    )
+    connection.execute("INSERT INTO annotators (token, code) VALUES (?, ?)", (token, secrets.token_hex(4).upper()))
     return token
 
 
@@ -96,5 +86,4 @@ def _annotator(row: sqlite3.Row) -> Annotator:
         is_revoked=bool(row["is_revoked"]),
         has_consented=row["consented_at"] is not None,
         traits=json.loads(row["traits"]),
-        n_expected=row["n_expected"],
     )

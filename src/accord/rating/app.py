@@ -28,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from accord.rating import admin
-from accord.rating.annotators import Annotator, consent, find_annotator
+from accord.rating.annotators import Annotator, consent, read_annotators, token_digest
 from accord.rating.answers import progress_of, require_open, save_answer, skip_task
 from accord.rating.assignment import assign_next
 from accord.rating.export import export_csv, export_jsonl
@@ -90,6 +90,7 @@ class Site:
     def __init__(self, store: Store, where: Addresses) -> None:
         self.store = store
         self.study: Study = load_study(store)
+        self.reload()
         self.where = where
         self.assets = load_assets()
         self.templates = jinja2.Environment(
@@ -103,6 +104,11 @@ class Site:
         self.per_link = RateLimit(at_once=100, per_second=25)
         self.per_stranger = RateLimit(at_once=50, per_second=5)
 
+    def reload(self) -> None:
+        """Read again whose links there are: kept, so that saving an answer reads nothing. One process has the study."""
+        with self.store.snapshot() as connection:
+            self._annotators = {token_digest(found.token): found for found in read_annotators(connection)}
+
     # -- who asks ---------------------------------------------------------------------------------------------------
 
     def annotator(self, request: Request) -> Annotator:
@@ -112,8 +118,7 @@ class Site:
             RefusalError: nobody's, a revoked one, or one that asks too often.
         """
         check_host(request)
-        with self.store.snapshot() as connection:
-            found = find_annotator(connection, request.path_params["token"])
+        found = self._annotators.get(token_digest(request.path_params["token"]))
         if found is None:
             raise self._stranger(request)
         self.per_link.check(found.id)
@@ -198,7 +203,7 @@ def build_app(store: Store, where: Addresses) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(store.close)
+        await store.finish()
 
     app = Starlette(routes=_routes(site), lifespan=lifespan)
     app.router.redirect_slashes = False
@@ -363,6 +368,7 @@ async def welcome(site: Site, request: Request) -> Response:
         consent(connection, annotator.id, traits)
 
     await site.store.write(agree)
+    site.reload()
     return RedirectResponse(urls["start"], status_code=303)
 
 
@@ -479,7 +485,8 @@ async def act(site: Site, request: Request) -> Response:
     def change(connection: sqlite3.Connection) -> None:
         action.change(connection, given.get("annotator", ""))
 
-    await (site.store.forget(change) if action.is_forgetting else site.store.write(change))
+    await site.store.write(change, is_forgetting=action.is_forgetting)
+    site.reload()
     return RedirectResponse(start_url, status_code=303)
 
 

@@ -2,7 +2,8 @@
 
 1. Of the prompts an annotator has not met, the fewest rated comes next; ties fall by a seeded shuffle of their own.
 2. Positions are balanced: a page's order is the row of a Latin square that repeats the fewest positions, first among
-   the pages of the same texts, then among the annotator's own.
+   the pages of the same texts (so that over n annotators each text stands once in each of n positions), then among
+   the annotator's own.
 3. Known-answer pages are spread over the whole of an annotator's pages, repeats over the second half.
 """
 

@@ -46,8 +46,7 @@ MIGRATIONS = (
     CREATE INDEX texts_of_sheet ON texts (sheet);
     CREATE TABLE annotators (
         id INTEGER PRIMARY KEY AUTOINCREMENT, -- so that the name of a deleted annotator is never given again
-        token TEXT NOT NULL,
-        digest BLOB NOT NULL UNIQUE,
+        token TEXT NOT NULL UNIQUE,
         code TEXT NOT NULL,
         is_revoked INTEGER NOT NULL DEFAULT 0,
         consented_at REAL,

@@ -1,5 +1,6 @@
 """Serving a study until somebody stops the program."""
 
+import gc
 import socket
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from accord.rating.study import load_study
 
 CLOSING_SECONDS = 5
 """How long requests that are being answered may take when the program is asked to stop."""
+KEEP_ALIVE_SECONDS = 75
+"""How long a browser's connection may lie idle: longer than most people think about a question."""
 
 
 class Served(NamedTuple):
@@ -46,9 +49,12 @@ def serve_study(
             proxy_headers=False,
             lifespan="on",
             ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=CLOSING_SECONDS,
         )
         announce(describe_server(store, where, settings))
+        gc.collect()
+        gc.freeze()  # else every full collection walks all imported modules, and all who are saving wait for it
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -1,16 +1,18 @@
-"""The file of a study: SQLite in WAL mode with synchronous=FULL, one thread that writes, readers beside it.
+"""The file of a study: SQLite in WAL mode with synchronous=FULL.
 
-Changes that arrive while the disk is busy with the ones before share the next transaction and so its one fsync. Each
+Changes that arrive while the disk is busy with the ones before share the next transaction, and so its one fsync. Each
 runs inside a savepoint of its own: one that fails takes nothing of the others with it. A change counts as made when
 its transaction is on the disk, and only then does the caller hear of it.
+
+Changes run on the event loop, because they are short and a second thread would fight it for the interpreter at every
+statement; what waits for the disk, the commit, runs in a thread. So does the checkpoint, which copies the log into the
+file, in a thread and with a connection of its own: a commit that had to do that on the way would keep all waiting.
 """
 
 import asyncio
-import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +23,9 @@ from accord.rating.migrations import migrate
 STUDY_FILE = "study.sqlite"
 MAX_GROUP = 256
 """The most changes in one transaction, so that none waits for too many others."""
-BUSY_MS = 10_000
+CHECKPOINT_EVERY = 400
+"""Changes between two checkpoints."""
+BUSY_SECONDS = 10.0
 
 ResultT = TypeVar("ResultT")
 Change = Callable[[sqlite3.Connection], ResultT]
@@ -33,7 +37,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         ArtifactError: `path` is no study's file.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
@@ -57,10 +61,14 @@ class Store:
         self.path = path
         with closing(connect(path)) as connection:
             migrate(connection, name=str(path))
+        self._writer = connect(path)
+        self._writer.execute("PRAGMA wal_autocheckpoint = 0")
+        self._n_unchecked = 0
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._is_writing = threading.Lock()
+        self._pending: list[_Pending] = []
+        self._flushing: asyncio.Task[None] | None = None
         self._readers = threading.local()
-        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_groups, name="study-writer", daemon=True)
-        self._thread.start()
 
     def read(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query, in the calling thread."""
@@ -76,25 +84,42 @@ class Store:
         finally:
             connection.execute("COMMIT")
 
-    async def write(self, change: Change[ResultT]) -> ResultT:
-        """Make a change in the writing thread; returns what it returns, once that is on the disk."""
-        return await asyncio.wrap_future(self._submit(change))
+    async def write(self, change: Change[ResultT], *, is_forgetting: bool = False) -> ResultT:
+        """Make a change; returns what it returns, once that is on the disk.
+
+        Args:
+            is_forgetting: the change deletes, and no byte of what it deleted may stay in the file or its log.
+        """
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(change, future, is_forgetting))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        return await future
 
     def write_now(self, change: Change[ResultT]) -> ResultT:
-        """`write` for callers that may wait."""
-        return self._submit(change).result()
+        """`write` where no event loop runs."""
+        with self._is_writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = change(self._writer)
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+        return result
 
-    async def forget(self, change: Change[ResultT]) -> ResultT:
-        """Make a change that deletes, and leave no byte of what it deleted in the file or its log."""
-        return await asyncio.wrap_future(self._submit(change, is_forgetting=True))
+    async def finish(self) -> None:
+        """Wait until all that was asked for is written."""
+        for task in (self._flushing, self._checkpoint):
+            if task is not None:
+                await task
 
     def close(self) -> None:
-        """Finish what is queued, and fold the log into the file."""
-        self._queue.put(None)
-        self._thread.join()
-        reader = getattr(self._readers, "connection", None)
-        if reader is not None:
-            reader.close()
+        """Close the file; its log is folded into it when the last one closes."""
+        self._writer.close()
+        if hasattr(self._readers, "connection"):
+            self._readers.connection.close()
+            del self._readers.connection
 
     def _reader(self) -> sqlite3.Connection:
         if not hasattr(self._readers, "connection"):
@@ -102,69 +127,68 @@ class Store:
         connection: sqlite3.Connection = self._readers.connection
         return connection
 
-    def _submit(self, change: Change[ResultT], *, is_forgetting: bool = False) -> "Future[ResultT]":
-        future: Future[ResultT] = Future()
-        self._queue.put(_Pending(change, future, is_forgetting))
-        return future
+    async def _flush(self) -> None:
+        """Group after group, until nothing is pending."""
+        while self._pending:
+            await asyncio.sleep(0)  # whatever has arrived by now joins the group
+            group, self._pending = self._pending[:MAX_GROUP], self._pending[MAX_GROUP:]
+            with self._is_writing:
+                outcomes = await self._commit(group)
+            for pending, (result, failure) in zip(group, outcomes, strict=True):
+                if pending.future.done():  # whoever asked has gone
+                    continue
+                if failure is not None:
+                    pending.future.set_exception(failure)
+                else:
+                    pending.future.set_result(result)
+            self._n_unchecked += len(group)
+            if self._n_unchecked >= CHECKPOINT_EVERY and (self._checkpoint is None or self._checkpoint.done()):
+                self._n_unchecked = 0
+                self._checkpoint = asyncio.create_task(asyncio.to_thread(_fold_log, self.path))
 
-    def _write_groups(self) -> None:
-        with closing(connect(self.path)) as connection:
-            while (first := self._queue.get()) is not None:
-                group, is_last = self._group_with(first)
-                _commit_group(connection, group)
-                if is_last:
-                    return
+    async def _commit(self, group: "Sequence[_Pending]") -> "Sequence[_Outcome]":
+        """Run the changes in one transaction; what became of each, once that is on the disk."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            outcomes = [_outcome(self._writer, pending.change) for pending in group]
+            await asyncio.to_thread(self._writer.execute, "COMMIT")
+            if any(pending.is_forgetting for pending in group):
+                await asyncio.to_thread(self._forget)
+        except sqlite3.Error as error:  # a full disk, say: nothing of the group is confirmed
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            return [_Outcome(None, error)] * len(group)
+        return outcomes
 
-    def _group_with(self, first: "_Pending") -> "tuple[list[_Pending], bool]":
-        """`first` and whatever waits behind it; whether the end of the queue was among it."""
-        group = [first]
-        while len(group) < MAX_GROUP:
-            try:
-                pending = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if pending is None:
-                return group, True
-            group.append(pending)
-        return group, False
+    def _forget(self) -> None:
+        self._writer.execute("VACUUM")
+        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _fold_log(path: Path) -> None:
+    """Copy what is committed from the log into the file, as far as nobody reads the older state."""
+    with closing(connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 class _Pending(NamedTuple):
     change: Change[Any]
-    future: "Future[Any]"
+    future: "asyncio.Future[Any]"
     is_forgetting: bool
 
 
-def _commit_group(connection: sqlite3.Connection, group: Sequence[_Pending]) -> None:
-    """Run the changes in one transaction, and tell their callers only after the commit."""
-    outcomes: list[tuple[Any, BaseException | None]] = []
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        outcomes = [_outcome(connection, pending.change) for pending in group]
-        connection.execute("COMMIT")
-        if any(pending.is_forgetting for pending in group):
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.Error as error:  # a full disk, say: nothing of the group is confirmed
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        outcomes = [(None, error)] * len(group)
-    for pending, (result, failure) in zip(group, outcomes, strict=True):
-        if not pending.future.set_running_or_notify_cancel():
-            continue
-        if failure is not None:
-            pending.future.set_exception(failure)
-        else:
-            pending.future.set_result(result)
+class _Outcome(NamedTuple):
+    result: Any
+    failure: Exception | None
 
 
-def _outcome(connection: sqlite3.Connection, change: Change[Any]) -> tuple[Any, BaseException | None]:
+def _outcome(connection: sqlite3.Connection, change: Change[Any]) -> _Outcome:
     connection.execute("SAVEPOINT one")
     try:
         result = change(connection)
     except Exception as error:
         connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
-        return None, error
+        return _Outcome(None, error)
     connection.execute("RELEASE one")
-    return result, None
+    return _Outcome(result, None)
