@@ -181,7 +181,7 @@ def _warnings(judged: JudgedItems, recovered: Recovered) -> list[str]:
         found.append(f"Every vote of the judged items is {label}: there is nothing to tell the estimators apart.")
     n_groups = len(set(judged.labelled.clusters[recovered.is_target]))
     if n_groups < LEAST_GROUPS:
-        found.append(f"The judged items form {n_groups} groups: differences between estimators prove nothing.")
+        found.append(f"The judged items form {n_groups} group(s): differences between estimators prove nothing.")
     return found
 
 
