@@ -13,7 +13,7 @@ DEFAULTS = ScoreSettings()
 def score(
     candidates: Path,
     *,
-    preference: Path,
+    preference: tuple[Path, ...],
     settings: Annotated[ScoreSettings, SETTINGS] = DEFAULTS,
     common: Annotated[StageOptions, COMMON],
 ) -> None:
@@ -21,7 +21,7 @@ def score(
 
     Args:
         candidates: Folder of `accord generate`, or a JSONL file of candidates.
-        preference: Folder of `accord fit`, or of its model.
+        preference: Folder of `accord fit`, or of its model. For utility worst_group once for each group's model.
     """
     from accord.scoring.score import score_stage
 

@@ -49,10 +49,14 @@ def load_traits(folder_or_file: Path) -> Traits:
     Raises:
         DataError: see `read_traits`.
     """
-    folder = folder_or_file if folder_or_file.is_dir() else folder_or_file.parent
-    path = folder / ANNOTATORS_FILE
+    path = traits_file(folder_or_file)
     known = read_traits(path) if path.is_file() else {}
     return {annotator: traits for annotator, traits in known.items() if traits}
+
+
+def traits_file(folder_or_file: Path) -> Path:
+    """Where the traits of a prepared folder stand, or those beside an items file."""
+    return (folder_or_file if folder_or_file.is_dir() else folder_or_file.parent) / ANNOTATORS_FILE
 
 
 def annotators_with(traits: Traits, wanted: Sequence[str]) -> tuple[str, ...]:

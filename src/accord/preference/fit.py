@@ -17,6 +17,7 @@ from torch import Tensor
 
 from accord.artifacts import Stage, open_stage
 from accord.data.prepared import load_prepared
+from accord.data.traits import annotators_with, load_traits, traits_file
 from accord.errors import ConfigError
 from accord.preference.card import model_card
 from accord.preference.fit_lexical import fit_lexical_model
@@ -92,7 +93,7 @@ def fit_stage(items: Path, *, output_dir: Path, settings: FitSettings, seed: int
             version=VERSION,
             settings=settings,
             seed=seed,
-            inputs={"items": items, "model": content_name(settings.model)},
+            inputs=_inputs(items, settings),
         )
     )
     if from_main(lambda: stage.is_complete):
@@ -140,11 +141,26 @@ def _prepare(items: Path, settings: FitSettings, *, seed: int) -> tuple[Labelled
 def _labelled(items: Path, settings: FitSettings) -> LabelledItems:
     return label_items(
         load_prepared(items),
-        annotators=settings.annotators,
+        annotators=_voting(items, settings),
         groups=settings.groups,
         by_label=settings.classes == "labels",
         objective=settings.objective,
     )
+
+
+def _inputs(items: Path, settings: FitSettings) -> dict[str, Path | str]:
+    """What the results depend on beside the settings; of a prepared folder its annotators are a part."""
+    inputs: dict[str, Path | str] = {"items": items, "model": content_name(settings.model)}
+    if settings.traits and not items.is_dir():
+        inputs["traits_file"] = traits_file(items)
+    return inputs
+
+
+def _voting(items: Path, settings: FitSettings) -> tuple[str, ...]:
+    """Whose votes count, as patterns of names; empty: everybody's."""
+    if settings.annotators and settings.traits:
+        raise ConfigError("annotators and traits both say who votes. Give one of them.")
+    return annotators_with(load_traits(items), settings.traits) if settings.traits else settings.annotators
 
 
 def _load(labelled: LabelledItems, settings: FitSettings, *, seed: int) -> Loaded:

@@ -32,6 +32,8 @@ class FitSettings:
     """Predict acceptable against unacceptable, or every label of the scheme."""
     annotators: tuple[str, ...] = ()
     """Only these annotators vote; glob patterns, e.g. "A*". Empty: all."""
+    traits: tuple[str, ...] = ()
+    """Only annotators with these traits vote, each TRAIT=VALUE, e.g. "country=uk". Empty: all."""
     groups: tuple[str, ...] = ()
     """Only votes on items of these groups count; glob patterns, "!12" leaves group 12 out. Empty: all."""
     pooling: Literal["completion_mean", "first_token"] = "completion_mean"

@@ -5,13 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from accord.errors import ConfigError, DataError
-from accord.preference.predict import LoadedPreferenceModel, load_acceptance_model
+from accord.errors import DataError
+from accord.preference.predict import LoadedPreferenceModel
 from accord.records import Message, Prompt
 from accord.scoring.score import Pair, Scores, score_pairs
-from accord.scoring.utility import UTILITIES
+from accord.scoring.utility import WorstGroupModel, check_judge, load_judge
 
 RewardFunction = Callable[..., list[float]]
 
@@ -19,7 +17,11 @@ logger = logging.getLogger("accord")
 
 
 def as_trl_reward(
-    preference: Path | str, *, utility: str = "acceptance", batch_tokens: int = 8192, device: str = "cpu"
+    preference: Path | str | Sequence[Path | str],
+    *,
+    utility: str = "acceptance",
+    batch_tokens: int = 8192,
+    device: str = "cpu",
 ) -> RewardFunction:
     """A reward function for TRL's `reward_funcs`: `(prompts, completions, **columns) -> [score of each]`.
 
@@ -29,19 +31,21 @@ def as_trl_reward(
     as a warning.
 
     Args:
-        preference: folder of `accord fit`, or of its model.
+        preference: folder of `accord fit`, or of its model; several for the utility "worst_group".
         utility: what a reward is, as in `ScoreSettings`: "acceptance" in [0, 1], or "logit", which never saturates.
         batch_tokens: padded tokens in one batch.
         device: where an encoder runs, e.g. "cuda".
 
     Raises:
-        ConfigError: an unknown utility, or one that needs a concentration the model does not have. ArtifactError: no
-            finished preference model. When called, DataError: a completion that is not one message of text.
+        ConfigError: an unknown utility, or one that needs a concentration the model does not have, or several models.
+            ArtifactError: no finished preference model. When called, DataError: a completion that is not one message of
+            text.
     """
-    judge = load_acceptance_model(preference)
-    _check_utility(utility, has_concentration=judge.has_concentration)
-    if isinstance(judge, LoadedPreferenceModel):
-        judge.model.to(device)
+    judge = load_judge([preference] if isinstance(preference, Path | str) else preference, utility=utility)
+    check_judge(judge, utility=utility)
+    for model in judge.groups if isinstance(judge, WorstGroupModel) else (judge,):
+        if isinstance(model, LoadedPreferenceModel):
+            model.model.to(device)
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         pairs: list[Pair] = [
@@ -95,12 +99,6 @@ def _text(message: Mapping[str, Any]) -> str:
         f"a message of role {message.get('role')!r} has the content {str(content)[:60]!r}. Expected a string, or parts "
         "of type text; a preference model reads text alone."
     )
-
-
-def _check_utility(utility: str, *, has_concentration: bool) -> None:
-    if utility not in UTILITIES:
-        raise ConfigError(f"utility {utility!r} is unknown. Expected one of {', '.join(UTILITIES)}.")
-    UTILITIES[utility](np.zeros(1), np.ones(1) if has_concentration else None)
 
 
 def _log_cuts(scores: Scores, log_metric: Callable[[str, float], None] | None) -> None:

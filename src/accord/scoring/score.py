@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 
 from accord.artifacts import Stage, open_stage, read_jsonl, write_json
-from accord.errors import DataError
-from accord.preference.predict import AcceptanceModel, load_acceptance_model
+from accord.errors import AccordError, DataError
+from accord.preference.predict import AcceptanceModel
 from accord.pretrained import content_name
 from accord.records import CandidateSet, Measurement, Prompt
 from accord.resumable import map_batches
 from accord.scoring.settings import ScoreSettings
-from accord.scoring.utility import UTILITIES
+from accord.scoring.utility import UTILITIES, check_judge, load_judge
 
 VERSION = 1
 CANDIDATES_FILE = "candidates.jsonl"
@@ -35,38 +35,57 @@ def score_pairs(judge: AcceptanceModel, pairs: Sequence[Pair], *, utility: str, 
     """The score of each (prompt, completion), in order.
 
     Raises:
-        ConfigError: the utility needs a concentration and the model has none.
+        ConfigError: the utility needs a concentration and the model has none, or several models (`load_judge`).
     """
+    check_judge(judge, utility=utility)
     found = judge.acceptance(pairs, max_tokens_per_batch=batch_tokens)
     values = UTILITIES[utility](found.logits, found.concentration)
     return Scores(values, found.n_prompts_cut, found.n_completions_cut)
 
 
-def score_stage(candidates: Path, preference: Path, *, output_dir: Path, settings: ScoreSettings, seed: int) -> Path:
+def score_stage(
+    candidates: Path, preference: Path | Sequence[Path], *, output_dir: Path, settings: ScoreSettings, seed: int
+) -> Path:
     """Write `candidates.jsonl`: the same rows with `scores`, parallel to `completions`.
 
     Args:
         candidates: folder of `accord generate`, or a JSONL file of CandidateSet rows.
-        preference: folder of `accord fit`, or a preference model folder.
+        preference: folder of `accord fit`, or a preference model folder; for the utility `worst_group` several, each
+            fitted on the votes of one group of annotators.
 
     Raises:
-        DataError: a row is no CandidateSet. ArtifactError: a folder is missing or unfinished.
+        DataError: a row is no CandidateSet. ArtifactError: a folder is missing or unfinished. ConfigError: more
+            preference models than the utility takes, or fewer.
     """
+    preferences = [preference] if isinstance(preference, Path) else list(preference)
+    roles = ["preference"] if len(preferences) == 1 else [f"preference {k}" for k in range(1, len(preferences) + 1)]
     stage = open_stage(
         output_dir,
         stage="score",
         version=VERSION,
         settings=settings,
         seed=seed,
-        inputs={"candidates": candidates, "preference": content_name(str(preference))},
+        inputs={
+            "candidates": candidates,
+            **{role: content_name(str(folder)) for role, folder in zip(roles, preferences, strict=True)},
+        },
     )
     if not stage.is_complete:
-        source = candidates / CANDIDATES_FILE if candidates.is_dir() else candidates
-        rows = list(read_jsonl(source, CandidateSet))
-        if not rows:
-            raise DataError(f"{source} has no candidates. Expected one CandidateSet object per line; run it again.")
-        _score(stage, rows, load_acceptance_model(preference), settings)
+        try:
+            judge, rows = load_judge(preferences, utility=settings.utility), _read(candidates)
+        except AccordError:
+            stage.abandon()
+            raise
+        _score(stage, rows, judge, settings)
     return stage.folder
+
+
+def _read(candidates: Path) -> list[CandidateSet]:
+    source = candidates / CANDIDATES_FILE if candidates.is_dir() else candidates
+    rows = list(read_jsonl(source, CandidateSet))
+    if not rows:
+        raise DataError(f"{source} has no candidates. Expected one CandidateSet object per line; run it again.")
+    return rows
 
 
 def _score(stage: Stage, rows: Sequence[CandidateSet], judge: AcceptanceModel, settings: ScoreSettings) -> None:
