@@ -18,7 +18,7 @@ N_QUESTIONS = 12
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RatingServer]:
     folder = tmp_path_factory.mktemp("saving")
     outputs = write_outputs(folder / "outputs", n_prompts=2)
-    with RatingServer(folder / "study", outputs, form="rule-of-thumb", annotators=12, annotators_per_item=12) as found:
+    with RatingServer(folder / "study", outputs, form="rule-of-thumb", annotators=13, annotators_per_item=13) as found:
         yield found
 
 
@@ -212,6 +212,25 @@ def test_a_refused_answer_is_said_and_the_servers_state_shown(server: RatingServ
     page.wait_for_function("() => document.querySelector('fieldset.question').dataset.state === 'saved'")
     saved(page, f"1 of {N_QUESTIONS}")
     assert (labels_of(server, "r11"), page.is_visible("#notice")) == (["no"], True)
+
+
+@pytest.mark.slow
+def test_browsers_without_storage_and_locks_still_wait_for_the_network(server: RatingServer, context: Any) -> None:
+    """Storage may be forbidden, and there are no locks outside https and loopback."""
+    context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('forbidden') } });"
+        "Object.defineProperty(navigator, 'locks', { value: undefined });"
+    )
+    page = context.new_page()
+    consent(page, server.links[12])
+    context.set_offline(True)
+    for key in "25":
+        page.keyboard.press(key)
+        page.keyboard.press("Enter")
+    said(page, "No connection: 2 answers are kept on this device")
+    context.set_offline(False)
+    saved(page, f"2 of {N_QUESTIONS}")
+    assert labels_of(server, "r13") == ["5", "yes"]
 
 
 @pytest.mark.slow
