@@ -189,8 +189,9 @@ def toy_calibration(folder: Path, *, gain: float, ranking_weight: float) -> Path
         write_jsonl(path("curve.jsonl"), curve)
         write_json(path("training.json"), {"n_train": 52, "n_dev": 12, "best_step": 40, "stopped_early": False})
         rows = []
-        for name, before in {"ranking_loss": 0.5, "reference_loss": 2.9, "kendall_tau": 0.05}.items():
-            change = gain if name == "kendall_tau" else -gain
+        levels = {"ranking_loss": 0.5, "reference_loss": 2.9, "kendall_tau": 0.05, "pairwise_accuracy": 0.5}
+        for name, before in levels.items():
+            change = -gain if name.endswith("loss") else gain
             signature = f"{name}|split:dev|scores:true|ci:bootstrap-1000@0.95/group"
             for system, value in (("base", before), ("calibrated", before + change), ("calibrated - base", change)):
                 rows.append(Measurement(name, system, value, value - 0.04, value + 0.05, 12, signature))

@@ -17,6 +17,7 @@ from accord.report.figures import (
     reliability_figure,
     scatter_figure,
     score_range_figure,
+    trend_figure,
 )
 from accord.statistics.resampling import Interval
 
@@ -30,6 +31,13 @@ FIGURES: dict[str, Callable[[], str]] = {
     "interval": lambda: interval_figure(
         ["a", "b"], {"x": [Interval(1, 0, 2), Interval(NAN, NAN, NAN)]}, xlabel="x", with_zero=True
     ),
+    "trend": lambda: trend_figure(
+        {"a": [(5, Interval(1, 0, 2)), (10, Interval(NAN, NAN, NAN))], "b": [(5, Interval(2, 1, 3))]},
+        level=Interval(1.5, 1, 2),
+        xlabel="k",
+        ylabel="bleu",
+    ),
+    "differences": lambda: histogram_figure([-1, 0, 1], [3, 1], xlabel="d", ylabel="prompts", with_zero=True),
     "scatter": lambda: scatter_figure({"a": ([0.1], [0.2]), "b": ([], [])}, xlabel="truth", ylabel="estimate"),
 }
 

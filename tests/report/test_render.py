@@ -16,7 +16,10 @@ from accord.report.settings import ReportSettings
 from accord.report.tables import Table
 from report_folders import COMPARISONS, HOSTILE, SYSTEMS, toy_evaluation, toy_run
 
-SECTIONS = ("results", "examples", "disagreement", "preference", "candidates", "calibration", "provenance", "notes")
+SECTIONS = (
+    "results", "changes", "diversity", "examples", "disagreement", "preference", "candidates", "calibration",
+    "provenance", "notes",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -53,10 +53,11 @@ class Text(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A prompt and what was written for it."""
+    """A prompt and what was written for it; `title` says why it is shown."""
 
     prompt: str
     texts: tuple[Text, ...]
+    title: str = ""
 
 
 class Headline(NamedTuple):

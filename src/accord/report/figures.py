@@ -68,10 +68,14 @@ def drawn_text(n_points: int) -> str:
     return f" {MAX_POINTS} of {n_points} are drawn." if n_points > MAX_POINTS else ""
 
 
-def histogram_figure(edges: Sequence[float], counts: Sequence[int], *, xlabel: str, ylabel: str) -> str:
-    """Bars of `counts` between `edges` (one more than counts)."""
+def histogram_figure(
+    edges: Sequence[float], counts: Sequence[int], *, xlabel: str, ylabel: str, with_zero: bool = False
+) -> str:
+    """Bars of `counts` between `edges` (one more than counts); `with_zero`: mark 0, for differences."""
 
     def draw(axes: Any) -> None:
+        if with_zero:
+            axes.axvline(0, color=MUTED, linewidth=0.9, linestyle="--", zorder=3)
         axes.bar(edges[:-1], counts, width=0.94 * np.diff(edges), align="edge", color=SERIES[0], linewidth=0)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(visible=False, axis="x")
@@ -139,19 +143,24 @@ def curve_figure(
 
 
 def interval_figure(
-    labels: Sequence[str], series: Mapping[str, Sequence[Interval]], *, xlabel: str, with_zero: bool = False
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[Interval]],
+    *,
+    xlabel: str,
+    with_zero: bool = False,
+    mark: float | None = None,
 ) -> str:
     """A row per label with a dot and its interval per series; undefined ones are left out.
 
     Args:
         series: name -> one interval per label. With one series there is no legend.
-        with_zero: mark 0, for differences.
+        with_zero: mark 0, for differences. mark: another number to mark.
     """
     offsets = np.linspace(0.18, -0.18, len(series)) if len(series) > 1 else np.zeros(1)
 
     def draw(axes: Any) -> None:
-        if with_zero:
-            axes.axvline(0, color=MUTED, linewidth=0.9, linestyle="--")
+        if with_zero or mark is not None:
+            axes.axvline(mark or 0.0, color=MUTED, linewidth=0.9, linestyle="--")
         for (colour, marker), offset, (name, intervals) in zip(_styles(), offsets, series.items(), strict=False):
             rows = [(len(labels) - 1 - n + offset, *found) for n, found in enumerate(intervals)]
             shown = [row for row in rows if not math.isnan(row[1])]
@@ -162,6 +171,7 @@ def interval_figure(
         axes.set_yticks(range(len(labels)), list(reversed(labels)))
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.set_xlabel(xlabel)
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=False, axis="y")
 
     height = 0.75 + (0.3 if len(series) == 1 else 0.42) * max(2, len(labels)) + 0.25 * (len(series) > 1)

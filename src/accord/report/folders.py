@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from accord.artifacts import read_json
-from accord.records import Measurement
+from accord.artifacts import read_json, read_jsonl
+from accord.records import Measurement, Output
 from accord.report.document import ReportInputs
 
 Row = dict[str, Any]
@@ -37,6 +37,17 @@ def read_per_item(folder: Path | None) -> list[Row]:
     """The evaluation's numbers per prompt and system; none without an evaluation."""
     path = None if folder is None else folder / "per_item.jsonl"
     return list(read_rows(path)) if path is not None and path.is_file() else []
+
+
+def first_outputs(inputs: ReportInputs) -> list[list[Output]]:
+    """Per prompt, in file order, every system's output with the lowest seed and sample."""
+    first: dict[str, dict[str, Output]] = {}
+    for path in inputs.outputs:
+        for row in read_jsonl(outputs_path(path), Output):
+            found = first.setdefault(row.id, {}).setdefault(row.system, row)
+            if (row.seed, row.sample) < (found.seed, found.sample):
+                first[row.id][row.system] = row
+    return [list(by_system.values()) for by_system in first.values()]
 
 
 def outputs_path(folder_or_file: Path) -> Path:

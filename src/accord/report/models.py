@@ -114,12 +114,32 @@ def calibration_section(inputs: ReportInputs, settings: ReportSettings) -> Secti
         "calibration",
         "Calibration",
         "The generator learns to find that candidate likelier which more people would accept.",
-        figures=tuple(_curve_figures(curves, CURVES, caption=caption, kept_steps=kept)),
+        figures=(*_ranking_figures(results), *_curve_figures(curves, CURVES, caption=caption, kept_steps=kept)),
         tables=(
             _change_table(results),
             *_summary_tables("training", "How the generators were trained", training, TRAINING_ROWS),
         ),
     )
+
+
+def _ranking_figures(results: Mapping[str, Sequence[Measurement]]) -> list[Figure]:
+    """How often the generator's own likelihoods rank two candidates as the preference model does, before and after."""
+    found = {
+        run: {m.system: Interval(m.value, m.low, m.high) for m in measurements if m.name == "pairwise_accuracy"}
+        for run, measurements in results.items()
+    }
+    runs = [run for run, by_system in found.items() if {"base", "calibrated"} <= set(by_system)]
+    if not runs:
+        return []
+    series = {
+        label: [found[run][system] for run in runs] for label, system in (("before", "base"), ("after", "calibrated"))
+    }
+    svg = figures.interval_figure(runs, series, xlabel="share of pairs ranked rightly", mark=0.5)
+    caption = (
+        "Of a prompt's candidates with different scores: how often the one with the higher score is the likelier per "
+        "token. On validation prompts; dashed: chance."
+    )
+    return [Figure("Ranking accuracy of the generator's likelihoods", svg, caption)]
 
 
 def _change_table(results: Mapping[str, Sequence[Measurement]]) -> Table:

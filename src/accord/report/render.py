@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accord.artifacts import open_stage, replacing, require_complete
 from accord.report import models, notes, sections, tables
+from accord.report.changes import changes_section
+from accord.report.diversity import diversity_section
 from accord.report.document import Example, ReportInputs, Section
 from accord.report.results import results_section
 from accord.report.settings import ReportSettings
@@ -31,6 +33,8 @@ SectionBuilder = Callable[[ReportInputs, ReportSettings], Section | None]
 SECTIONS: tuple[SectionBuilder, ...] = (
     sweep_section,
     results_section,
+    changes_section,
+    diversity_section,
     sections.examples_section,
     sections.disagreement_section,
     models.preference_section,
@@ -135,7 +139,8 @@ def _example_markdown(example: Example) -> str:
         + (escape_markdown(text.text).replace("\n", "\n  ") or "(empty)")
         for text in example.texts
     ]
-    return "\n".join([prompt, "", *texts])
+    title = [f"**{escape_markdown(example.title)}**", ""] if example.title else []
+    return "\n".join([*title, prompt, "", *texts])
 
 
 def _block_markdown(block: notes.Block) -> str:

@@ -80,7 +80,7 @@ def _what_acceptance_is(prepared: Path | None, levels: Sequence[Measurement]) ->
 
 
 def _system_table(levels: Sequence[Measurement], counts: Mapping[str, Mapping[str, int]]) -> Table:
-    ordered = sorted(levels, key=lambda m: _metric_rank(m.name))
+    ordered = sorted(levels, key=lambda m: metric_rank(m.name))
     caption = "Samples averaged per prompt, then prompts averaged; in brackets: " + tables.interval_caption(levels)
     if counts:
         n_samples = sorted({row["n_outputs"] // max(1, row["n_prompts"]) for row in counts.values()})
@@ -91,7 +91,7 @@ def _system_table(levels: Sequence[Measurement], counts: Mapping[str, Mapping[st
 
 def _level_figures(levels: Sequence[Measurement]) -> list[Figure]:
     """All acceptances, the truth beside the estimates, in one figure on one scale."""
-    found = sorted((m for m in levels if is_acceptance(m.name)), key=lambda m: _metric_rank(m.name))
+    found = sorted((m for m in levels if is_acceptance(m.name)), key=lambda m: metric_rank(m.name))
     if not found:
         return []
     systems = list(dict.fromkeys(m.system for m in levels))
@@ -109,10 +109,10 @@ def _level_figures(levels: Sequence[Measurement]) -> list[Figure]:
 
 def _ordered_comparisons(comparisons: Sequence[Row]) -> list[Row]:
     """Acceptance first, the truth before estimates; within a metric the main comparison first."""
-    return sorted(comparisons, key=lambda row: (_metric_rank(row["name"]), row["system"] != MAIN_COMPARISON))
+    return sorted(comparisons, key=lambda row: (metric_rank(row["name"]), row["system"] != MAIN_COMPARISON))
 
 
-def _metric_rank(metric: str) -> tuple[bool, bool, bool]:
+def metric_rank(metric: str) -> tuple[bool, bool, bool]:
     """What calibration optimised, right or wrong, comes after what it did not see."""
     return not is_acceptance(metric), metric != TRUTH, metric == CALIBRATING
 

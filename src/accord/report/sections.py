@@ -14,7 +14,7 @@ from accord.report import figures, tables
 from accord.report.document import Example, Figure, ReportInputs, Section, Text
 from accord.report.folders import (
     Row,
-    outputs_path,
+    first_outputs,
     prompt_text,
     read_per_item,
     read_results,
@@ -26,6 +26,8 @@ from accord.report.results import TRUTH, is_acceptance
 from accord.report.settings import ReportSettings
 from accord.report.tables import Cell, Table, interval_of, number
 
+N_BINS = 20
+
 # -- side by side -----------------------------------------------------------------------------------------------
 
 
@@ -36,23 +38,12 @@ def examples_section(inputs: ReportInputs, settings: ReportSettings) -> Section 
     numbers = {(row["id"], row["system"]): row for row in read_per_item(inputs.evaluation)}
     examples = tuple(
         Example(prompt_text(rows[0].prompt), tuple(_output_text(row, numbers) for row in rows))
-        for rows in _first_samples(inputs)[: settings.n_examples]
+        for rows in first_outputs(inputs)[: settings.n_examples]
     )
     lead = "The first prompts of the test set, not selected, with the first sample of each system."
     if any(text.note for example in examples for text in example.texts):
         lead += " Numbers: acceptance, mean over all of the system's samples for the prompt."
     return Section("examples", "Side by side", lead, examples=examples)
-
-
-def _first_samples(inputs: ReportInputs) -> list[list[Output]]:
-    """Per prompt, in file order, every system's output with the lowest seed and sample."""
-    first: dict[str, dict[str, Output]] = {}
-    for path in inputs.outputs:
-        for row in read_jsonl(outputs_path(path), Output):
-            found = first.setdefault(row.id, {}).setdefault(row.system, row)
-            if (row.seed, row.sample) < (found.seed, found.sample):
-                first[row.id][row.system] = row
-    return [list(by_system.values()) for by_system in first.values()]
 
 
 def _output_text(row: Output, numbers: Mapping[tuple[str, str], Row]) -> Text:
@@ -161,7 +152,7 @@ def candidates_section(inputs: ReportInputs, settings: ReportSettings) -> Sectio
     scores = [row.scores or () for row in rows]
     lows, highs = [min(row) for row in scores], [max(row) for row in scores]
     spreads = [high - low for low, high in zip(lows, highs, strict=True)]
-    figure = Figure(
+    extremes = Figure(
         "Highest and lowest score per prompt",
         figures.score_range_figure(lows, highs),
         "One line per prompt: the best and the worst that the generator had to say (the paper's Fig. 3)."
@@ -172,11 +163,24 @@ def candidates_section(inputs: ReportInputs, settings: ReportSettings) -> Sectio
         "candidates",
         "The candidates",
         "Several diverse completions of each prompt by the generator as it was, ranked by the preference model.",
-        figures=(figure,),
+        figures=(_score_histogram(scores), _spread_histogram(spreads), extremes),
         tables=(_candidate_table(rows, lows, highs, spreads),),
         examples_title="Where the candidates lie furthest apart",
         examples=tuple(_candidate_example(rows[row]) for row in widest),
     )
+
+
+def _score_histogram(scores: Sequence[Sequence[float]]) -> Figure:
+    values = [score for row in scores for score in row]
+    counts, edges = np.histogram(values, bins=N_BINS)
+    svg = figures.histogram_figure(edges.tolist(), counts.tolist(), xlabel="score", ylabel="candidates")
+    return Figure("Scores", svg, f"All {len(values)} candidates of all prompts.")
+
+
+def _spread_histogram(spreads: Sequence[float]) -> Figure:
+    counts, edges = np.histogram(spreads, bins=N_BINS, range=(0.0, max(spreads, default=0.0) or 1.0))
+    svg = figures.histogram_figure(edges.tolist(), counts.tolist(), xlabel="highest − lowest score", ylabel="prompts")
+    return Figure("Spread within a prompt", svg, "What a better choice among its candidates could gain on a prompt.")
 
 
 def _candidate_table(
