@@ -67,7 +67,11 @@ def test_keys_choose_go_on_and_go_back(server: RatingServer, context: Any) -> No
     saved(page, f"2 of {N_QUESTIONS}")
     page.keyboard.press("Control+1")
     assert checked(page) == ["yes", "4"]
-    assert labels_of(server, "r1") == ["4", "yes"]
+    french_5 = {"key": "(", "code": "Digit5", "bubbles": True}
+    page.evaluate("key => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', key))", french_5)
+    assert checked(page) == ["yes", "5"]
+    saved(page, f"2 of {N_QUESTIONS}")
+    assert labels_of(server, "r1") == ["5", "yes"]
 
 
 def test_left_returns_to_the_last_question_of_the_page_before(server: RatingServer, context: Any) -> None:

@@ -144,6 +144,17 @@ def test_deleting_an_annotator_is_confirmed_first() -> None:
     assert '<input type="hidden" name="annotator" value="r1">' in page[form:]
 
 
+def test_the_most_disputed_pages_stand_first() -> None:
+    disagreements = {"calm": 0.1, "new": None, "hot": 0.9, "newer": None, "warm": 0.5}
+    items = [
+        {"id": name, "prompt_excerpt": "", "n_ratings": 2, "wanted": 3, "disagreement": value}
+        for name, value in disagreements.items()
+    ]
+    page = render("admin.html", **an_admin_page(items=items))
+    found = re.findall(r'<th scope="row">(\w+)</th><td class="excerpt"', page)
+    assert found == ["hot", "warm", "calm", "new", "newer"]
+
+
 PAGES = {
     "task": lambda: render("task.html", **a_task("rule-of-thumb", completion=ATTACK)),
     "welcome": lambda: render(

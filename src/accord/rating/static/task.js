@@ -170,16 +170,26 @@ function leave(url) {
   else queue.flush();
 }
 
+/** The digit of a key, also on keyboards that write it with Shift only; undefined for other keys. */
+function digitOf({ key, code, shiftKey }) {
+  return /^[0-9]$/.test(key) ? key : shiftKey ? undefined : /^Digit([0-9])$/.exec(code)?.[1];
+}
+
+function choose(digit) {
+  const radio = radios(questions[current]).find((found) => found.dataset.key === digit && !found.matches(":disabled"));
+  if (!radio) return;
+  focusOn(current);
+  radio.focus({ preventScroll: true });
+  radio.click();
+}
+
 function onKey(event) {
   const typing = event.target.closest("input:not([type=radio]), textarea, select");
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing || document.querySelector("dialog[open]"))
-    return;
-  if (/^[0-9]$/.test(event.key)) {
-    const radio = radios(questions[current]).find((found) => found.dataset.key === event.key && !found.matches(":disabled"));
-    if (!radio) return;
-    focusOn(current);
-    radio.focus({ preventScroll: true });
-    radio.click();
+  const isOurs = !(event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing || typing);
+  if (!isOurs || document.querySelector("dialog[open]")) return;
+  const digit = digitOf(event);
+  if (digit !== undefined) {
+    choose(digit);
   } else if (event.key === "Enter" && !event.target.closest("a, button, summary")) {
     goOn({ mayPass: false });
   } else if (event.key === "ArrowRight") {
