@@ -154,11 +154,17 @@ def sheet_disagreement(study: Study, votes: Sequence[Vote], texts: Sequence[Text
 
 
 def agreement_rows(study: Study, votes: Sequence[Vote], texts: Sequence[Text]) -> list[dict[str, Any]]:
-    """Krippendorff's alpha of each question with its interval (bootstrap over prompts) and the texts behind it."""
+    """Krippendorff's alpha of each question with its interval (bootstrap over prompts) and the texts behind it.
+
+    Only questions that two annotators have answered about some text; None where alpha is undefined (all the same).
+    """
     clusters = np.array([text.cluster for text in texts])
     rows = []
     for question in study.form.questions:
         columns = question_votes(votes, texts, question)
+        n_pairable = int((np.bincount(columns.item_index, minlength=1) >= 2).sum())
+        if not n_pairable:
+            continue
         found = alpha_interval(
             *columns,
             level="ordinal" if question.order == "ordered" else "nominal",
@@ -166,7 +172,6 @@ def agreement_rows(study: Study, votes: Sequence[Vote], texts: Sequence[Text]) -
             n_resamples=N_RESAMPLES,
             rng=keyed_rng(study.seed, "agreement", question.name),
         )
-        n_pairable = int((np.bincount(columns.item_index, minlength=1) >= 2).sum())
         numbers = {"alpha": found.value, "low": found.low, "high": found.high}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         rows.append({"question": question.name, **finite, "n": n_pairable})
