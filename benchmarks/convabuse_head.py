@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,15 +26,17 @@ from scipy.special import expit
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
-from accord.preference.fit import flip_rate, held_out_log_loss, objective_with
+from accord.preference.fit import held_out_log_loss, objective_with
 from accord.preference.head import FittedHeads, fit_heads, predict_heads
 from accord.preference.labelled import LabelledItems, label_items
 from accord.preference.model import PreferenceConfig, PreferenceModel
-from accord.preference.objectives import OBJECTIVES, chunk_log_normaliser
-from accord.preference.predict import acceptance_logits, encode_features
+from accord.preference.objectives import N_CONSTANTS, OBJECTIVES, chunk_log_normaliser, n_outputs_of
+from accord.preference.predict import encode_features
+from accord.preference.reading import read_outputs
 from accord.preference.settings import FitSettings
 from accord.pretrained import load_encoder, load_tokenizer
 from accord.randomness import keyed_rng
+from accord.records import Prompt
 from accord.statistics.proper_scores import soft_cross_entropy
 from accord.statistics.resampling import Interval, bootstrap_interval
 
@@ -71,7 +74,7 @@ def main() -> None:
             items = label_items(load_prepared(prepared), annotators=(), by_label=False, objective="votes")
             graded = label_items(load_prepared(prepared), annotators=(), by_label=True, objective="votes")
         if not vectors:  # the same items in both splits
-            vectors = dict(zip(items.ids, encoded(items, FitSettings()), strict=True))
+            vectors = dict(zip(items.ids, encoded(items.pairs, FitSettings()), strict=True))
         features = torch.stack([vectors[item_id] for item_id in items.ids])
         prepared_at = time.perf_counter()
         runs = [(FitSettings(), items)]
@@ -86,32 +89,33 @@ def main() -> None:
             print(table_row(name, settings, labelled, figures, seconds), flush=True)
 
 
-def encoded(items: LabelledItems, settings: FitSettings) -> torch.Tensor:
-    """The encoder's three vectors of every item, [N, 3·D]."""
+def encoded(pairs: Sequence[tuple[Prompt, str]], settings: FitSettings) -> torch.Tensor:
+    """The encoder's three vectors of every prompt and completion, [N, 3·D]."""
     config = PreferenceConfig(
         n_views=3,
         pooling=settings.pooling,
         max_input_tokens=settings.max_length,
     )
     model = PreferenceModel.from_encoder(load_encoder(settings.model, n_layers=settings.encoder_layers), config, seed=0)
-    return encode_features(model, load_tokenizer(settings.model), items.pairs).values
+    return encode_features(model, load_tokenizer(settings.model), pairs).values
 
 
-def fitted_heads(features: torch.Tensor, items: LabelledItems, settings: FitSettings) -> FittedHeads:
+def fitted_heads(
+    features: torch.Tensor, items: LabelledItems, settings: FitSettings, seeds: Sequence[int] = SEEDS
+) -> FittedHeads:
     """One head per seed, by `accord fit`'s own settings and selection."""
-    n_classes = len(items.classes)
-    epsilon = flip_rate(settings.objective, smoothing=settings.smoothing, n_classes=n_classes)
     dev_rows = items.rows("dev")
-    loss = held_out_log_loss(items, dev_rows, flip_rate=epsilon)
+    loss = held_out_log_loss(items, dev_rows, settings)
     return fit_heads(
         features,
         torch.tensor(items.votes, dtype=torch.float32),
-        train_rows=[items.rows("train")] * len(SEEDS),
-        held_out_rows=[dev_rows] * len(SEEDS),
+        train_rows=[items.rows("train")] * len(seeds),
+        held_out_rows=[dev_rows] * len(seeds),
         held_out_loss=lambda _, outputs: loss(outputs),
-        seeds=SEEDS,
+        seeds=seeds,
         objective=objective_with(partial(chunk_log_normaliser, size=8), items, settings),
-        n_outputs=n_classes + int(settings.objective == "beta_binomial"),
+        n_outputs=n_outputs_of(settings.objective, len(items.classes)),
+        n_constants=N_CONSTANTS.get(settings.objective, 0),
         head_size=settings.head_size,
         dropout=settings.dropout,
         learning_rate=settings.resolved_learning_rate,
@@ -127,12 +131,14 @@ def figure(
     fitted: FittedHeads, features: torch.Tensor, items: LabelledItems, settings: FitSettings, split: str
 ) -> Figure:
     """Cross-entropy against the vote shares of one split."""
-    rows, n_classes = items.rows(split), len(items.classes)
-    epsilon = flip_rate(settings.objective, smoothing=settings.smoothing, n_classes=n_classes)
+    rows = items.rows(split)
     shares = items.n_acceptable[rows] / items.n_votes[rows]
     per_seed = []
-    for outputs in predict_heads(fitted.weights, features[rows])[:, :, :n_classes].double().numpy():
-        q = expit(acceptance_logits(outputs, items.acceptable, flip_rate=epsilon))
+    for outputs in predict_heads(fitted.weights, features[rows]).double().numpy():
+        reading = read_outputs(
+            outputs, objective=settings.objective, acceptable=items.acceptable, smoothing=settings.smoothing
+        )
+        q = expit(reading.vote_logits)
         per_seed.append(soft_cross_entropy(np.stack([1 - shares, shares], 1), np.stack([1 - q, q], 1)))
     losses = np.stack(per_seed)
     rng = keyed_rng(0, "convabuse", split)
