@@ -82,6 +82,17 @@ def test_an_undefined_interval_is_left_out_and_its_label_kept() -> None:
     assert re.findall(r"<text[^>]*>([ab])</text>", svg) == ["b", "a"]
 
 
+def test_a_long_label_takes_two_lines() -> None:
+    """Broken at its minus; a short one stays whole."""
+    label = "num_candidates=20 − num_candidates=5"
+    svg = interval_figure([label, "a − b"], {"x": [Interval(1, 0, 2), Interval(1, 0, 2)]}, xlabel="x")
+    assert re.findall(r"<text[^>]*>([^<]*(?:num|−)[^<]*)</text>", svg) == [
+        "a − b",
+        "num_candidates=20 −",
+        "num_candidates=5",
+    ]
+
+
 def test_names_are_text_never_markup_or_formulas() -> None:
     svg = interval_figure(["<b>$x$</b>"], {"_": [Interval(1, 0, 2)], "$y$": [Interval(1, 0, 2)]}, xlabel='"<i>"')
     assert "&lt;b&gt;$x$&lt;/b&gt;" in svg

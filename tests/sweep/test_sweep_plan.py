@@ -50,6 +50,14 @@ def test_a_grid_is_every_combination_and_all_else_stays(folder: Path) -> None:
     assert (plan.seeds, plan.data_seed, plan.system) == ((0, 13), 7, "calibrated")
 
 
+def test_texts_of_one_key_are_names_by_themselves(folder: Path) -> None:
+    plan = plan_of(folder, "vary: {fit.objective: [votes, soft_kl]}\n")
+    assert [(p.name, p.values) for p in plan.points] == [
+        ("votes", {"fit.objective": "votes"}),
+        ("soft_kl", {"fit.objective": "soft_kl"}),
+    ]
+
+
 def test_named_points_and_keys_laid_over_the_base(folder: Path) -> None:
     text = """\
 seed: 4
@@ -127,7 +135,7 @@ def test_the_demo_is_a_base_without_scales(folder: Path) -> None:
         ("vary: {fit.epochs: [1]}\nfitt: {epochs: 2}\n", r'unknown key "fitt"'),
         ("vary: {fit.epochs: [1]}\nsecond_opinion: true\n", r'unknown key "second_opinion"'),
         ("vary: {fit.epochs: [1]}\nhuman_replies: often\n", r"human_replies is 'often'"),
-        ("vary: {generate.model: [a]}\n", r"model=a: generate\.model, calibrate\.model and decode\.model differ"),
+        ("vary: {generate.model: [a]}\n", r"sweep\.yaml: a: generate\.model, calibrate\.model and decode\.model differ"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(folder: Path, text: str, message: str) -> None:

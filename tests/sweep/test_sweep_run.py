@@ -152,14 +152,14 @@ def test_a_bug_in_one_run_loses_no_other_and_shows_its_traceback(
     monkeypatch.setattr(sweep_run, "run_systems", fail_at_one)
     lines: list[str] = []
     run = run_sweep(read_sweep(path), output_dir=path.parent / "votes", say=lines.append)
-    assert run.failed == {"objective=votes, seed 13": "MemoryError: no room"}
+    assert run.failed == {"votes, seed 13": "MemoryError: no room"}
     assert any("Traceback" in line for line in lines)
     assert run.votes is not None
     counts = read_json(run.votes / "outputs.json")
     assert {name: row["n_seeds"] for name, row in counts.items()} == {
-        "objective=majority": 2,
-        "objective=votes": 1,
-        "objective=soft_mse": 2,
+        "majority": 2,
+        "votes": 1,
+        "soft_mse": 2,
     }
 
 
@@ -189,8 +189,8 @@ def test_objectives_are_compared_on_held_out_votes(votes_only: tuple[Path, Sweep
             ]
             losses.append(sum(sums) / sum(row["n_votes"] for row in test))
     assert len(losses) == 2
-    assert found["log_loss", "objective=majority"] == pytest.approx(sum(losses) / 2)
-    assert ("log_loss", "objective=soft_mse - objective=majority") in found
+    assert found["log_loss", "majority"] == pytest.approx(sum(losses) / 2)
+    assert ("log_loss", "soft_mse - majority") in found
     text = (run.votes / "table.md").read_text()
     assert "held-out items, per vote, lower is better; every seed's model by itself, then averaged" in text
     assert "| point | items | seeds |" in text
@@ -219,7 +219,7 @@ def test_the_command_line_shows_the_comparison_and_ends_with_what_failed(
     assert main(command) == 2
     shown = capsys.readouterr()
     assert "held-out votes" in shown.out
-    assert "objective=votes" in shown.out
+    assert "votes" in shown.out
     last = shown.err.splitlines()[-1]
     assert last.startswith("accord: 1 of 2 runs failed and are missing from the comparison. objective=dpm_qr, ")
     assert main([*command, "--json"]) == 2

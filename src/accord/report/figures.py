@@ -53,6 +53,7 @@ _STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
+MAX_LABEL = 26  # characters beside a row
 MAX_POINTS = 400  # of one series: more would weigh the page down and show no more
 
 Draw = Callable[[Any], None]
@@ -157,6 +158,7 @@ def interval_figure(
         with_zero: mark 0, for differences. mark: another number to mark.
     """
     offsets = np.linspace(0.18, -0.18, len(series)) if len(series) > 1 else np.zeros(1)
+    shown_labels = [_wrapped(label) for label in labels]
 
     def draw(axes: Any) -> None:
         if with_zero or mark is not None:
@@ -168,13 +170,14 @@ def interval_figure(
             axes.hlines(y, low, high, color=colour, linewidth=1.8)
             label = _label(name) if len(series) > 1 else None
             axes.scatter(value, y, color=colour, marker=marker, s=26, zorder=3, linewidth=0, label=label)
-        axes.set_yticks(range(len(labels)), list(reversed(labels)))
+        axes.set_yticks(range(len(labels)), list(reversed(shown_labels)))
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.set_xlabel(xlabel)
         axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=False, axis="y")
 
-    height = 0.75 + (0.3 if len(series) == 1 else 0.42) * max(2, len(labels)) + 0.25 * (len(series) > 1)
+    n_lines = sum(label.count("\n") for label in shown_labels)
+    height = 0.75 + (0.3 if len(series) == 1 else 0.42) * max(2, len(labels)) + 0.25 * (len(series) > 1) + 0.1 * n_lines
     return _svg(draw, f"{xlabel}, with intervals.", height=height)
 
 
@@ -219,6 +222,17 @@ def scatter_figure(points: Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 def _styles() -> list[tuple[str, str]]:
     return list(zip(SERIES, MARKERS, strict=True))
+
+
+def _wrapped(label: str) -> str:
+    """A long label on two lines, so that it leaves room for what it labels: broken at its minus or comma."""
+    if len(label) <= MAX_LABEL:
+        return label
+    for sign in (" − ", ", ", " "):
+        first, found, second = label.partition(sign)
+        if found:
+            return f"{first}{sign.rstrip()}\n{second}"
+    return label
 
 
 def _label(name: str) -> str:

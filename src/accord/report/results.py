@@ -147,13 +147,13 @@ def _difference_figures(comparisons: Sequence[Row]) -> list[Figure]:
 
 
 def difference_tables(
-    comparisons: Sequence[Row], differences: Sequence[Measurement], *, prefix: str = ""
+    comparisons: Sequence[Row], differences: Sequence[Measurement], *, prefix: str = "", paired_by: str = "prompt"
 ) -> list[Table]:
     """The differences in acceptance, and folded below them those in all other metrics; `prefix`: of the CSVs' names."""
     unit = resampled_unit(m.signature for m in differences)
     tests = describe_tests((row.get("test", "") for row in comparisons), unit=unit)
     caption = (
-        f"Paired by prompt. In brackets: {tables.interval_caption(differences)} "
+        f"Paired by {paired_by}. In brackets: {tables.interval_caption(differences)} "
         f"p: {tests or 'two-sided approximate randomisation'}. "
         f"† p < {SURE} after Holm's correction over all {len(comparisons)} comparisons of the evaluation."
     )
@@ -173,7 +173,7 @@ def difference_tables(
     ]
     if others:
         rows = tuple((_plain(row["name"]), *_difference_row(row)) for row in others)
-        title = f"Paired differences in the other metrics ({len(rows)})"
+        title = f"Paired differences in {'the other' if found else 'all'} metrics ({len(rows)})"
         columns = ("metric", *DIFFERENCE_COLUMNS)
         found.append(
             Table(f"{prefix}differences_other", title, columns, rows, "" if found else caption, folded=bool(found))

@@ -62,7 +62,7 @@ def sweep_figures(points: Sequence[Mapping[str, Any]], levels: Sequence[Measurem
     names = [point["name"] for point in points]
     found = {(m.name, m.system): m for m in levels}
     metrics = dict.fromkeys(m.name for m in levels)
-    shown = []
+    shown: list[Figure] = []
     for metric in sorted(metrics, key=lambda name: not is_acceptance(name)):
         by_system = {m.system: Interval(m.value, m.low, m.high) for (name, _), m in found.items() if name == metric}
         if all(math.isnan(by_system.get(name, UNDEFINED).value) for name in names):
@@ -78,7 +78,10 @@ def sweep_figures(points: Sequence[Mapping[str, Any]], levels: Sequence[Measurem
             }
             svg = figures.trend_figure(series, level=by_system.get(BASE), xlabel=axis.key, ylabel=plain)
         measured = [m for (name, _), m in found.items() if name == metric]
-        shown.append(Figure(plain.capitalize(), svg, _caption(measured, has_base=BASE in by_system, axis=axis)))
+        caption = f"n = {max(m.n for m in measured)}."
+        if not shown:
+            caption = f"{caption} {_reading(measured, has_base=BASE in by_system and axis is not None)}"
+        shown.append(Figure(plain.capitalize(), svg, caption))
     return shown
 
 
@@ -100,13 +103,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _caption(measured: Sequence[Measurement], *, has_base: bool, axis: Axis | None) -> str:
-    caption = f"n = {max(m.n for m in measured)}; {tables.interval_caption(measured)}"
-    if has_base and axis is not None:
-        caption += " Dashed: the generator before calibration."
-    return caption + few_seeds_text(m.signature for m in measured).replace(
-        "p comes out too small", "they are too narrow"
-    )
+def _reading(measured: Sequence[Measurement], *, has_base: bool) -> str:
+    """What the lines of every figure are."""
+    text = f"Lines: {tables.interval_caption(measured)}"
+    text += " Dashed: the generator before calibration." if has_base else ""
+    few = few_seeds_text(m.signature for m in measured)
+    return text + few.replace("p comes out too small", "they are too narrow")
 
 
 def _points_table(points: Sequence[Mapping[str, Any]]) -> Table:
@@ -137,7 +139,9 @@ def _votes_tables(votes: Path | None) -> list[Table]:
         f"brackets: {tables.interval_caption(levels)}"
     )
     comparisons = read_if_there(votes / "comparisons.json", [])
-    differences = difference_tables(comparisons, [m for m in measurements if " - " in m.system], prefix="votes_")
+    differences = difference_tables(
+        comparisons, [m for m in measurements if " - " in m.system], prefix="votes_", paired_by="item"
+    )
     title = "The points' preference models on held-out votes"
     return [tables.measurement_table("votes", title, levels, caption=caption), *differences]
 

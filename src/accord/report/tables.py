@@ -184,7 +184,9 @@ def _interval_fields(signature: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"bootstrap-(\d+)@([\d.]+)/(.+)", signature_field(signature, "ci"))
     if match is None:
         return "", "", ""
-    clusters = f"{match[3]}s" if match[3].isalpha() else match[3].replace("*", " × ")
+    unit, _, n_seeds = match[3].partition("*seed:")
+    clusters = f"{unit}s" if unit.isalpha() else unit.replace("*", " × ")
+    clusters += f" and {n_seeds} seeds" if n_seeds else ""
     return match[2], match[1], clusters
 
 

@@ -168,6 +168,12 @@ def _points(vary: Any, *, where: str) -> tuple[PlannedPoint, ...]:
     if len(rows) > MAX_POINTS:
         raise ConfigError(f"{where}: vary makes {len(rows)} points. Expected at most {MAX_POINTS}; take fewer values.")
     short = _short_keys([key for _, values in rows for key in values])
+    if (
+        isinstance(vary, Mapping)
+        and len(vary) == 1
+        and all(isinstance(v, str) for _, row in rows for v in row.values())
+    ):
+        rows = [(str(*values.values()), values) for _, values in rows]  # "votes" says as much as "objective=votes"
     points = [
         PlannedPoint(name or _point_name(values, short), values, _by_section(values, where=where))
         for name, values in rows
