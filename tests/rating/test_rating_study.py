@@ -110,8 +110,9 @@ def test_one_process_serves_a_study(opened: Any, tmp_path: Path) -> None:
 
 
 def test_suggestions_order_the_collection_of_data(opened: Any, tmp_path: Path) -> None:
+    """They may name prompts, or texts as an earlier study's export does."""
     path = tmp_path / "suggestions.jsonl"
-    write_jsonl(path, [{"id": "p2"}, {"id": "unknown"}, {"id": "p0"}])
+    write_jsonl(path, [{"id": "p2"}, {"id": "unknown"}, {"id": "p0#base#0#0"}])
     inputs = StudyInputs([tmp_path / "base.jsonl"], suggestions=path)
     store = opened(inputs, RateSettings(form="acceptable", order="suggest"))
     rows = store.read("SELECT name, priority FROM sheets JOIN prompts ON prompts.id = sheets.prompt ORDER BY name")

@@ -47,9 +47,10 @@ def rate(
         _export(export, output_dir, as_json=common.json)
         return
     _require_web()
-    from accord.rating.serve import serve_study
+    from accord.rating.serve import check_address, serve_study
     from accord.rating.study import StudyInputs, open_study
 
+    check_address(serve)
     store = open_study(study, StudyInputs(outputs, checks, suggestions), settings=settings, seed=seed)
     try:
         serve_study(

@@ -20,7 +20,7 @@ from accord.rating.annotators import annotator_name, read_annotators
 from accord.rating.forms import question_scheme, write_form
 from accord.rating.quality import check_results, repeat_results, task_times
 from accord.rating.store import Store
-from accord.rating.study import Study, load_study
+from accord.rating.study import Study, load_study, text_name
 from accord.rating.votes import read_votes, votes_by_text
 
 RATINGS_FILE = "ratings.jsonl"
@@ -109,8 +109,8 @@ def rating_rows(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
 
 
 def text_id(text: sqlite3.Row) -> str:
-    """`PROMPT#SYSTEM#SEED#SAMPLE`; a known answer has no system: `PROMPT##0#0`."""
-    return f"{text['name']}#{text['system']}#{text['seed']}#{text['sample']}"
+    """`text_name` of a row of texts; a known answer has no system: `PROMPT##0#0`."""
+    return text_name(text["name"], text["system"], text["seed"], text["sample"])
 
 
 def trait_rows(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from accord.errors import ConfigError
+from accord.ranges import check_numbers
 from accord.rating.annotators import invite_until, read_annotators
 from accord.rating.app import build_app
 from accord.rating.security import Addresses, addresses, is_loopback
@@ -27,6 +28,16 @@ class Served(NamedTuple):
     warning: str | None
 
 
+def check_address(settings: ServeSettings) -> None:
+    """Before anything is written, whether the settings say where to serve.
+
+    Raises:
+        ConfigError: no port, no public URL, or none where one is needed.
+    """
+    check_numbers(settings)
+    addresses(settings, settings.port)
+
+
 def serve_study(
     store: Store, settings: ServeSettings, *, n_annotators: int, announce: Callable[[Served], None]
 ) -> None:
@@ -37,7 +48,6 @@ def serve_study(
     """
     import uvicorn
 
-    addresses(settings, settings.port)  # refuses before anything is written
     with _listen(settings) as listener:
         where = addresses(settings, listener.getsockname()[1])
         store.write_now(lambda connection: invite_until(connection, n_annotators))

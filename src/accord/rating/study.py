@@ -147,7 +147,7 @@ def _draft(inputs: StudyInputs, settings: RateSettings, seed: int) -> _Draft:
     prompts = {}
     for place, prompt_id in enumerate(table.prompt_ids):
         cells = [table.outputs[system][place] for system in table.systems]
-        sheets = [_Sheet(texts, "rate", ranks.get(prompt_id, len(ranks))) for texts in _pages(cells, form)]
+        sheets = [_Sheet(texts, "rate", _rank(texts, ranks)) for texts in _pages(cells, form)]
         prompts[prompt_id] = (cells[0][0], sheets)
     for check in read_checks(inputs.checks, form) if inputs.checks else ():
         _add_check(prompts, check, form)
@@ -203,11 +203,11 @@ def read_checks(path: Path, form: Form) -> list[KnownAnswer]:
 
 
 def _ranks(inputs: StudyInputs, settings: RateSettings, table: OutputTable) -> dict[str, int]:
-    """The place of each prompt in the suggestions; empty without them.
+    """The place of each prompt or text (`text_name`) in the suggestions; empty without them.
 
     Raises:
         ConfigError: suggestions in a comparison: texts chosen by what a model finds unsure are no fair sample of any
-            system's. DataError: the suggestions name no prompt of the outputs.
+            system's. DataError: the suggestions name nothing of the outputs.
     """
     if (settings.order == "suggest") != (inputs.suggestions is not None):
         raise ConfigError("--order suggest and --suggestions FILE belong together. Give both or neither.")
@@ -220,14 +220,30 @@ def _ranks(inputs: StudyInputs, settings: RateSettings, table: OutputTable) -> d
         )
     rows = read_numbered(inputs.suggestions, dict[str, Any], name="suggestion")
     named = dict.fromkeys(str(row["id"]) for _, row in rows if "id" in row)
-    known = set(table.prompt_ids)
-    ranks = {prompt_id: rank for rank, prompt_id in enumerate(name for name in named if name in known)}
+    known = {
+        name for cells in table.outputs.values() for cell in cells for row in cell for name in (row.id, _name(row))
+    }
+    ranks = {name: rank for rank, name in enumerate(name for name in named if name in known)}
     if not ranks:
         raise DataError(
-            f"{inputs.suggestions} names none of the {len(known)} prompts of the outputs. Expected rows with their "
-            "ids, as accord suggest writes them."
+            f"{inputs.suggestions} names none of the {len(table.prompt_ids)} prompts of the outputs. Expected rows "
+            "with their ids, as accord suggest writes them."
         )
     return ranks
+
+
+def _rank(texts: Sequence[Output], ranks: Mapping[str, int]) -> int:
+    """The best place of a page's prompt and texts; what is not suggested comes last."""
+    return min(ranks.get(name, len(ranks)) for text in texts for name in (text.id, _name(text)))
+
+
+def _name(text: Output) -> str:
+    return text_name(text.id, text.system, text.seed, text.sample)
+
+
+def text_name(prompt: str, system: str, seed: int, sample: int) -> str:
+    """The id of a text in everything a study exports: `PROMPT#SYSTEM#SEED#SAMPLE`."""
+    return f"{prompt}#{system}#{seed}#{sample}"
 
 
 # -- making it --------------------------------------------------------------------------------------------------
