@@ -53,7 +53,7 @@ _STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-MAX_LABEL = 26  # characters beside a row
+MAX_LABEL = 20  # characters beside a row
 MAX_POINTS = 400  # of one series: more would weigh the page down and show no more
 
 Draw = Callable[[Any], None]
@@ -173,7 +173,7 @@ def interval_figure(
         axes.set_yticks(range(len(labels)), list(reversed(shown_labels)))
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.set_xlabel(xlabel)
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(visible=False, axis="y")
 
     n_lines = sum(label.count("\n") for label in shown_labels)
@@ -204,6 +204,25 @@ def trend_figure(
         axes.xaxis.set_major_formatter("{x:g}")
 
     return _svg(draw, f"{ylabel} against {xlabel}, with intervals.")
+
+
+def shares_figure(rows: Mapping[str, Sequence[int]], parts: Sequence[str], *, xlabel: str) -> str:
+    """A bar per row, split into the shares of its counts, one tone per part, faint to strong; bars without counts are
+    empty. Each part's name stands in the legend with its tone."""
+
+    def draw(axes: Any) -> None:
+        totals = {name: max(1, sum(counts)) for name, counts in rows.items()}
+        strength = np.linspace(0.15, 1.0, len(parts))
+        for number, (part, alpha) in enumerate(zip(parts, strength, strict=True)):
+            left = [sum(counts[:number]) / totals[name] for name, counts in rows.items()]
+            width = [counts[number] / totals[name] for name, counts in rows.items()]
+            y = range(len(rows) - 1, -1, -1)
+            axes.barh(y, width, left=left, color=SERIES[0], alpha=alpha, height=0.62, label=_label(part), linewidth=0)
+        axes.set_yticks(range(len(rows)), list(rows)[::-1])
+        axes.set(xlabel=xlabel, xlim=(0, 1))
+        axes.grid(visible=False, axis="y")
+
+    return _svg(draw, f"{xlabel}, per system.", height=0.95 + 0.34 * max(2, len(rows)) + 0.22 * ((len(parts) + 2) // 3))
 
 
 def scatter_figure(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, xlabel: str, ylabel: str) -> str:
