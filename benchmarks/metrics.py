@@ -1,6 +1,6 @@
 """All n-gram metrics together against the libraries that define them, one after another (docs/metrics.md).
 
-    OMP_NUM_THREADS=1 python benchmarks/metrics.py                 # 10,000 texts with 3 references each, 5 rounds
+    OMP_NUM_THREADS=1 python benchmarks/metrics.py                 # 10,000 texts with 3 references each, 3 rounds
     OMP_NUM_THREADS=1 python benchmarks/metrics.py --n 300 --rounds 2
     python benchmarks/metrics.py --n 300 --meteor                  # how far the three METEORs are apart
 
@@ -36,10 +36,12 @@ from accord.evaluation.settings import EvaluateSettings
 Corpus = Sequence[tuple[str, tuple[str, ...]]]
 Scores = dict[str, np.ndarray]
 N_REFERENCES = 3
+CORPUS_METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "bleu")
 METRICS = (
-    "bleu_1", "bleu_2", "bleu_3", "bleu_4", "bleu", "rouge_1", "rouge_2", "rouge_l", "rouge_l_caption", "meteor",
-    "cider_d",
+    *CORPUS_METRICS, "sentence_bleu", "sentence_bleu_max", "score_bleu", "rouge_1", "rouge_2", "rouge_l",
+    "rouge_l_caption", "meteor", "cider_d",
 )  # fmt: skip
+"""Every n-gram metric that a library defines."""
 
 
 class NoWordNet:
@@ -52,7 +54,7 @@ class NoWordNet:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=10_000, help="texts, each with three references")
-    parser.add_argument("--rounds", type=int, default=5, help="how often both sides are timed, in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="how often both sides are timed, in turn")
     parser.add_argument("--meteor", action="store_true", help="only compare METEOR with METEOR 1.5, which needs Java")
     arguments = parser.parse_args()
     corpus = build_corpus(arguments.n)
@@ -115,15 +117,15 @@ def ours(corpus: Corpus) -> Scores:
     found = evaluate_texts([text for text, _ in corpus], [references for _, references in corpus], settings=settings)
     scores: Scores = {}
     for name, result in found.items():
-        corpus_level = name.startswith("bleu")
-        scores[name] = np.array([result.value]) if corpus_level else np.array([result.value, *result.per_text])
+        values = [result.value] if name in CORPUS_METRICS else [result.value, *result.per_text]
+        scores[name] = np.array(values)
     return scores
 
 
 def libraries(corpus: Corpus) -> Scores:
     """Every library as its documentation says, one after another."""
     scores: Scores = {}
-    for measure in (caption_bleu, corpus_bleu, rouge, caption_rouge, meteor, cider):
+    for measure in (caption_bleu, corpus_bleu, sentence_bleus, rouge, caption_rouge, meteor, cider):
         scores |= measure(corpus)
     return scores
 
@@ -139,6 +141,18 @@ def caption_bleu(corpus: Corpus) -> Scores:
 def corpus_bleu(corpus: Corpus) -> Scores:
     streams = [[references[j] for _, references in corpus] for j in range(N_REFERENCES)]
     return {"bleu": np.array([sacrebleu.corpus_bleu([text for text, _ in corpus], streams).score])}
+
+
+def sentence_bleus(corpus: Corpus) -> Scores:
+    """References together, the best single one, and together without leaving out orders (Hugging Face's way)."""
+    together = [sacrebleu.sentence_bleu(text, list(references)).score for text, references in corpus]
+    best = [max(sacrebleu.sentence_bleu(text, [r]).score for r in references) for text, references in corpus]
+    whole = [sacrebleu.corpus_bleu([text], [[r] for r in references]).score for text, references in corpus]
+    return {
+        "sentence_bleu": with_mean(together),
+        "sentence_bleu_max": with_mean(best),
+        "score_bleu": with_mean(whole),
+    }
 
 
 def rouge(corpus: Corpus) -> Scores:
