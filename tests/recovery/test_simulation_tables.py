@@ -1,5 +1,7 @@
 """Who is best in how many cells, by cases that can be counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -12,8 +14,10 @@ from accord.recovery.simulation_tables import (
     best_contender,
     count_best,
     figures_of,
+    interval_text,
     markdown_table,
     number_text,
+    proper_margins,
     seed_interval,
     simulation_measurements,
     simulation_page,
@@ -86,6 +90,21 @@ def test_every_rq_counts_as_rq() -> None:
     assert "dpm_rq in 2;" in study_sentences(found, settings)[0]
 
 
+def test_margins_are_paired_by_seed() -> None:
+    """dpm_em less votes per seed: .1, .3; scipy's interval of these. soft_kl and dpm_rq are behind."""
+    errors = {"votes": (0.2, 0.3), "soft_kl": (0.4, 0.3), "dpm_em": (0.3, 0.6), "dpm_rq": (0.9, 0.9)}
+    outcomes = [
+        Outcome("base/100/2-4", name, seed, {"mse": values[seed]}, {"mse": 0.0}, best_step=0)
+        for seed in (1, 0)
+        for name, values in errors.items()
+    ]
+    settings = replace(SETTINGS, conditions=("base",), sizes=(100,))
+    (margin,) = proper_margins(outcomes, settings)
+    assert margin[:3] == ("base/100/2-4", "votes", "dpm_em")
+    assert margin.difference == pytest.approx((0.2, *stats.t.interval(0.95, 1, loc=0.2, scale=0.1)))
+    assert interval_text(Interval(-0.25, np.nan, np.nan)) == "-.2500"
+
+
 def test_an_interval_for_new_seeds() -> None:
     """scipy's t interval; seeds without a figure are left out; one seed has no interval."""
     values = np.array([0.2, 0.5, 0.3, np.nan])
@@ -124,8 +143,9 @@ def test_the_page_marks_the_best_of_each_checkpoint() -> None:
     settings = SimulationSettings(
         conditions=("base",), sizes=(9,), contenders=(Contender("votes", "votes"), Contender("dpm_rq", "dpm_rq"))
     )
-    page = simulation_page(simulation_measurements(outcomes), settings)
-    squared, correlated = page.split("## ")[1:3]
+    margins, squared, correlated = simulation_page(outcomes, settings).split("## ")[1:4]
+    assert "surely lower in 1 of 1 cells" in margins
+    assert "| base/9/2-4 | votes | dpm_rq | .5000 [.5000, .5000] |" in margins
     assert "| votes | **.2500** / .7500 |" in squared
     assert "| dpm_rq | .7500 / **.2500** |" in squared
     assert "| votes | .2500 / **.7500** |" in correlated

@@ -90,9 +90,8 @@ def run_simulation(output_dir: Path, settings: SimulationSettings) -> Path:
         compute = partial(_run_cell, tasks, settings=settings)
         map_batches(stage.scratch_dir, _by_cell(tasks), compute, stage.path("runs.jsonl"), label="Simulating")
         outcomes = list(read_jsonl(stage.path("runs.jsonl"), Outcome))
-        measurements = simulation_measurements(outcomes)
-        write_json(stage.path("results.json"), measurements)
-        stage.path("simulation.md").write_text(simulation_page(measurements, settings), encoding="utf-8")
+        write_json(stage.path("results.json"), simulation_measurements(outcomes))
+        stage.path("simulation.md").write_text(simulation_page(outcomes, settings), encoding="utf-8")
         stage.finish()
     return stage.folder
 

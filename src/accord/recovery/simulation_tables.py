@@ -43,6 +43,15 @@ class Place(NamedTuple):
     metric: str
 
 
+class Margin(NamedTuple):
+    """The best proper loss of a cell and the best other: by how much the first has the lower squared error."""
+
+    cell: str
+    proper: str
+    other: str
+    difference: Interval
+
+
 Figures = Mapping[Place, Mapping[str, Interval]]
 
 
@@ -105,20 +114,43 @@ def count_best(
 def study_sentences(figures: Figures, settings: SimulationSettings) -> list[str]:
     """What the study says, in words, with its counts."""
     cells = settings.study_cells
-    everybody = [contender.name for contender in settings.contenders]
-    own_field = [name for name in everybody if name not in settings.entered_later]
+    everybody, field = [contender.name for contender in settings.contenders], own_field(settings)
     return [
-        _count_sentence(figures, cells, own_field, settings.proper),
-        *([_count_sentence(figures, cells, everybody, settings.proper)] if own_field != everybody else []),
-        *_noisy_sentences(figures, cells, own_field),
+        _count_sentence(figures, cells, field, settings.proper),
+        *([_count_sentence(figures, cells, everybody, settings.proper)] if field != everybody else []),
+        *_noisy_sentences(figures, cells, field),
     ]
 
 
-def simulation_page(measurements: Sequence[Measurement], settings: SimulationSettings) -> str:
+def proper_margins(outcomes: Sequence[Outcome], settings: SimulationSettings) -> list[Margin]:
+    """In every cell of the study: how much lower the best proper loss is than the best other loss of the own field."""
+    figures = figures_of(simulation_measurements(outcomes))
+    others = [name for name in own_field(settings) if name not in settings.proper]
+    errors = {(row.cell, row.contender, row.seed): row.selected["mse"] for row in outcomes}
+    found = []
+    for cell in settings.study_cells:
+        of_cell = figures[Place(cell.name, "selected", "mse")]
+        best, rival = best_contender(of_cell, settings.proper), best_contender(of_cell, others)
+        if best is None or rival is None:
+            continue
+        seeds = [row.seed for row in outcomes if (row.cell, row.contender) == (cell.name, best)]
+        pairs = [(errors[cell.name, rival, seed], errors[cell.name, best, seed]) for seed in seeds]
+        values = [np.nan if a is None or b is None else a - b for a, b in pairs]
+        found.append(Margin(cell.name, best, rival, seed_interval(np.array(values))))
+    return found
+
+
+def own_field(settings: SimulationSettings) -> list[str]:
+    """The contenders of the study's own field."""
+    return [contender.name for contender in settings.contenders if contender.name not in settings.entered_later]
+
+
+def simulation_page(outcomes: Sequence[Outcome], settings: SimulationSettings) -> str:
     """The study as Markdown: sentences, then tables, the best of a column in bold type."""
-    figures = figures_of(measurements)
+    figures = figures_of(simulation_measurements(outcomes))
     names = [contender.name for contender in settings.contenders]
-    parts = ["# The simulation study", *(f"- {sentence}" for sentence in study_sentences(figures, settings))]
+    parts = ["# The simulation study", "\n".join(f"- {sentence}" for sentence in study_sentences(figures, settings))]
+    parts.append(_margin_section(proper_margins(outcomes, settings)))
     for size in settings.sizes:
         cells = [cell for cell in settings.study_cells if cell.n_items == size]
         headers = [cell.condition for cell in cells]
@@ -159,6 +191,16 @@ def _noisy_sentences(figures: Figures, cells: Sequence[SimulatedCell], among: Se
     found = [best_contender(figures[Place(cell.name, "last", "mse")], among) for cell in noisy]
     named = ", ".join(f"{winner} at {cell.n_items}" for cell, winner in zip(noisy, found, strict=True))
     return [f"Under {NOISY_CONSENSUS} the lowest squared error at the last checkpoint: {named}."] if noisy else []
+
+
+def _margin_section(margins: Sequence[Margin]) -> str:
+    rows = [[row.cell, row.proper, row.other, interval_text(row.difference)] for row in margins]
+    n_sure = sum(row.difference.low > 0 for row in margins)
+    return (
+        "## The best proper loss against the best other\n\nSquared error at the selected checkpoint, paired by seed, "
+        f"95 % t interval: surely lower in {n_sure} of {len(margins)} cells.\n\n"
+        + markdown_table(["cell", "proper", "other", "lower by"], rows)
+    )
 
 
 def _section(
@@ -235,6 +277,12 @@ def number_text(found: Interval | None) -> str:
     if found is None or np.isnan(found.value):
         return "–"
     return f"{found.value:.1f}" if abs(found.value) >= 10 else re.sub(r"^(-?)0\.", r"\1.", f"{found.value:.4f}")
+
+
+def interval_text(found: Interval) -> str:
+    """`.0035 [.0012, .0061]`; without brackets where there is no interval."""
+    ends = [number_text(Interval(end, np.nan, np.nan)) for end in found[1:]]
+    return number_text(found) + ("" if np.isnan(found.low) else f" [{', '.join(ends)}]")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
