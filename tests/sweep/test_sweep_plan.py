@@ -135,7 +135,10 @@ def test_the_demo_is_a_base_without_scales(folder: Path) -> None:
         ("vary: {fit.epochs: [1]}\nfitt: {epochs: 2}\n", r'unknown key "fitt"'),
         ("vary: {fit.epochs: [1]}\nsecond_opinion: true\n", r'unknown key "second_opinion"'),
         ("vary: {fit.epochs: [1]}\nhuman_replies: often\n", r"human_replies is 'often'"),
-        ("vary: {generate.model: [a]}\n", r"sweep\.yaml: a: generate\.model, calibrate\.model and decode\.model differ"),
+        (
+            "vary: {generate.model: [a]}\n",
+            r"sweep\.yaml: a: generate\.model, calibrate\.model and decode\.model differ",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(folder: Path, text: str, message: str) -> None:

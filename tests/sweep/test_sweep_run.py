@@ -226,3 +226,34 @@ def test_the_command_line_shows_the_comparison_and_ends_with_what_failed(
     found = json.loads(capsys.readouterr().out)
     assert list(found["failed"]) == ["objective=dpm_qr, normaliser=chunk:3, seed 13"]
     assert list(found["results"]) == ["votes"]
+
+
+@pytest.mark.slow
+def test_the_demo_as_a_base_brings_the_true_acceptance(folder: Path) -> None:
+    """On tiny models; the panel's rules stand at the end of the page."""
+    encoder, generator = folder / "encoder", folder / "generator"
+    fit = f"{{model: {encoder}, encoder_layers: 1, max_length: 128, epochs: 1, n_resamples: 20}}"
+    tiny = f"model: {generator}, system_prompt: null"
+    lengths = "max_new_tokens: 4, min_new_tokens: 1, max_prompt_tokens: 40"
+    path = folder / "demo.yaml"
+    path.write_text(
+        f"""\
+base: demo
+vary: {{generate.num_candidates: [2, 3]}}
+fit: {fit}
+independent: {fit}
+generate: {{{tiny}, {lengths}}}
+calibrate: {{{tiny}, epochs: 0.3, lora_r: 1}}
+decode: {{{tiny}, {lengths}, samples: 1, max_reference_tokens: 8}}
+evaluate: {{n_resamples: 20, n_randomisations: 50, metrics: [perplexity, length]}}
+"""
+    )
+    run = run_sweep(read_sweep(path), output_dir=folder / "demo", say=lambda _: None)
+    assert run.failed == {}
+    assert run.evaluation is not None
+    found = results(run.evaluation)
+    for system in ("base", "num_candidates=2", "num_candidates=3"):
+        assert 0 < found["true_acceptance", system] < 1
+        assert found["perplexity", system] > 1
+    page = (run.report / "report.html").read_text()
+    assert "simulated" in page
