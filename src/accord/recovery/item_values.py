@@ -5,8 +5,6 @@ to it. Number + influence is a value per item whose mean is the number and whose
 (Efron & Tibshirani 1993, ch. 22), and values of the same item under several hidings can be averaged.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float, Int, Num
 from scipy.stats import rankdata
@@ -60,18 +58,21 @@ def regret_values(
         prompts: which prompt an item belongs to; negative: none. A prompt with one item has no part.
     """
     values, parts = np.zeros(len(predicted)), np.zeros(len(predicted))
-    for rows in _rows_by_prompt(prompts):
-        top = observed[rows][predicted[rows] == predicted[rows].max()].mean()
-        values[rows] = (observed[rows].max() - top) / len(rows)
-        parts[rows] = 1 / len(rows)
+    rows = np.flatnonzero(prompts >= 0)
+    _, prompt, sizes = np.unique(prompts[rows], return_inverse=True, return_counts=True)
+    is_top = predicted[rows] == _highest(predicted[rows], prompt, len(sizes))[prompt]
+    chosen = np.bincount(prompt, weights=is_top * observed[rows]) / np.bincount(prompt, weights=is_top)
+    regret = _highest(observed[rows], prompt, len(sizes)) - chosen
+    values[rows] = np.where(sizes > 1, regret / sizes, 0.0)[prompt]
+    parts[rows] = np.where(sizes > 1, 1 / sizes, 0.0)[prompt]
     return values, parts
 
 
-def _rows_by_prompt(prompts: Int[np.ndarray, " N"]) -> Sequence[Int[np.ndarray, " n"]]:
-    """The items of each prompt that has several."""
-    order = np.argsort(prompts, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(prompts[order])) + 1)
-    return [rows for rows in parts if len(rows) > 1 and prompts[rows[0]] >= 0]
+def _highest(values: np.ndarray, prompt: np.ndarray, n_prompts: int) -> np.ndarray:
+    """The highest value of each prompt."""
+    found = np.full(n_prompts, -np.inf)
+    np.maximum.at(found, prompt, values)
+    return found
 
 
 def _mid_distribution(values: np.ndarray) -> np.ndarray:
