@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from accord.errors import ConfigError
+from accord.preference.labelled import Annotations
 from accord.preference.objectives import OBJECTIVES
 from accord.recovery.hide import Hiding
 from accord.recovery.settings import TextSettings
-from accord.recovery.text_estimators import TextEstimate, estimate_texts
+from accord.recovery.text_estimators import BY_ANNOTATOR, TextEstimate, estimate_texts
 
 SETTINGS = TextSettings(head_size=8, epochs=8, batch_size=16, eval_every=4, learning_rate=0.01, weight_decay=0.1)
 N_ITEMS = 96
@@ -105,6 +106,24 @@ def test_a_hiding_is_finished_before_the_next_begins() -> None:
         ("majority", 1),
     ]
     assert counted == [1, 1, 1, 1]
+
+
+def test_models_by_annotator_answer_where_annotators_are_known_and_are_refused_where_not() -> None:
+    features, hiding, folds = toy(0)
+    counts = hiding.visible.astype(int)
+    items = np.repeat(np.arange(N_ITEMS), 2)
+    accepts = np.concatenate([[False] * no + [True] * yes for no, yes in counts])
+    annotators = (np.arange(len(items)) * 7) % 11
+    known = hiding._replace(visible_annotations=Annotations(items, annotators, accepts))
+    truth = torch.sigmoid(3 * features[:, 0]).numpy()
+    names = sorted(BY_ANNOTATOR)
+    found = estimate_texts(features, [known], [folds], names=names, seeds=[0], settings=SETTINGS)
+    for name, _, estimate in found:
+        assert np.corrcoef(estimate.acceptance, truth)[0, 1] > 0.6, name
+        assert estimate.strength is None
+        assert estimate.latent is None
+    with pytest.raises(ConfigError, match="variational learns who votes how, but annotators are unknown here"):
+        next(estimate_texts(features, [hiding], [folds], names=["variational"], seeds=[0], settings=SETTINGS))
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:

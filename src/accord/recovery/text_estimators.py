@@ -1,7 +1,8 @@
 """What text models make of the visible votes: the acceptance of every item, out of fold.
 
 Fold f is predicted by a model that was trained on all folds but f and f + 1 and selected on the visible votes of
-f + 1. Per hiding, the heads of all objectives and folds are trained at once.
+f + 1. Per hiding, the heads of all objectives and folds are trained at once, and so are the folds of every model that
+knows who voted.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,11 +16,15 @@ from scipy.special import expit
 from torch import Tensor
 
 from accord.errors import ConfigError
+from accord.preference.annotator_heads import fit_annotator_heads
+from accord.preference.by_annotator import AnnotatorData, AnnotatorModel, require_annotators
 from accord.preference.head import HeadObjective, HeadTraining, fit_objectives, predict_head
 from accord.preference.objectives import N_CONSTANTS, OBJECTIVES, build_objective, n_outputs_of
+from accord.preference.pluralistic import fit_pluralistic
 from accord.preference.posterior import FoldRows, fold_rows
 from accord.preference.reading import read_outputs
 from accord.preference.tune import log_normaliser
+from accord.preference.variational import fit_variational
 from accord.recovery.hide import Hiding
 from accord.recovery.settings import TextSettings
 from accord.statistics.proper_scores import vote_log_loss
@@ -51,20 +56,50 @@ def estimate_texts(
 
     Args:
         hidings, folds, seeds: one of each; `folds` gives every item's fold, at least three of them.
-        names: objectives of the preference model.
+        names: objectives of the preference model, and models by annotator.
         advance: told of every finished estimate.
 
     Raises:
-        ConfigError: an unknown name, or a fold without visible votes.
+        ConfigError: an unknown name, a fold without visible votes, or unknown annotators for a model by annotator.
     """
+    known = (*OBJECTIVES, *BY_ANNOTATOR)
     for name in names:
-        if name not in OBJECTIVES:
-            raise ConfigError(f"text estimator is {name!r}; expected one of {', '.join(OBJECTIVES)}.")
+        if name not in known:
+            raise ConfigError(f"text estimator is {name!r}; expected one of {', '.join(known)}.")
     for number, (hiding, fold_of_item, seed) in enumerate(zip(hidings, folds, seeds, strict=True)):
         rows = _voted(hiding, fold_of_item)
-        for name, estimate in _by_objective(features, hiding, rows, fold_of_item, names, seed, settings):
+        objectives = [name for name in names if name in OBJECTIVES]
+        for name, estimate in _by_objective(features, hiding, rows, fold_of_item, objectives, seed, settings):
             yield name, number, estimate
             advance(1)
+        for name in [name for name in names if name in BY_ANNOTATOR]:
+            yield name, number, _by_annotator(name, features, hiding, rows, fold_of_item, seed, settings)
+            advance(1)
+
+
+def _fit_annotator_heads(data: AnnotatorData, settings: TextSettings, seed: int) -> AnnotatorModel:
+    return fit_annotator_heads(data, latent_size=settings.latent_size, seed=seed, training=_training(settings))
+
+
+def _fit_pluralistic(data: AnnotatorData, settings: TextSettings, seed: int) -> AnnotatorModel:
+    return fit_pluralistic(
+        data,
+        n_prototypes=settings.n_prototypes,
+        latent_size=settings.latent_size,
+        seed=seed,
+        training=_training(settings),
+    )
+
+
+def _fit_variational(data: AnnotatorData, settings: TextSettings, seed: int) -> AnnotatorModel:
+    return fit_variational(data, latent_size=settings.latent_size, seed=seed, training=_training(settings))
+
+
+BY_ANNOTATOR: dict[str, Callable[[AnnotatorData, TextSettings, int], AnnotatorModel]] = {
+    "annotator_heads": _fit_annotator_heads,
+    "pluralistic": _fit_pluralistic,
+    "variational": _fit_variational,
+}
 
 
 # -- steps ------------------------------------------------------------------------------------------------------
@@ -111,6 +146,26 @@ def _by_objective(
             own = np.flatnonzero(folds == fold)
             outputs[own] = predict_head(heads.weights, fold, features[own]).double().numpy()
         yield name, _estimate(name, outputs, folds, settings)
+
+
+def _by_annotator(
+    name: str,
+    features: Tensor,
+    hiding: Hiding,
+    rows: FoldRows,
+    folds: np.ndarray,
+    seed: int,
+    settings: TextSettings,
+) -> TextEstimate:
+    """One model per fold, trained side by side, that knows who cast the visible votes."""
+    annotations = require_annotators(name, hiding.visible_annotations)
+    data = AnnotatorData(features, annotations, rows.train, rows.held_out)
+    model = BY_ANNOTATOR[name](data, settings, seed)
+    acceptance = np.empty(len(features))
+    for fold in range(len(rows.train)):
+        own = np.flatnonzero(folds == fold)
+        acceptance[own] = model.acceptance(features[own], fold).double().numpy()
+    return TextEstimate(acceptance)
 
 
 def _estimate(name: str, outputs: np.ndarray, folds: np.ndarray, settings: TextSettings) -> TextEstimate:
