@@ -60,6 +60,7 @@ ServedMaker = Callable[..., Served]
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedMaker]:
     monkeypatch.setattr("accord.rating.admin.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("accord.rating.admin.FRESH_SHARE", 0.0)
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Served:

@@ -12,8 +12,11 @@ import pytest
 
 from accord.artifacts import write_jsonl
 from accord.errors import AccordError, ArtifactError, ConfigError, DataError
+from accord.rating.annotators import invite_until
 from accord.rating.forms import load_form
-from accord.rating.settings import RateSettings
+from accord.rating.security import addresses
+from accord.rating.serve import describe_server
+from accord.rating.settings import RateSettings, ServeSettings
 from accord.rating.store import Store
 from accord.rating.study import StudyInputs, load_study, open_study, read_checks, read_study
 from rating_clients import outputs_file
@@ -104,6 +107,36 @@ def test_one_process_serves_a_study(opened: Any, tmp_path: Path) -> None:
             os._exit(3 if "another process is writing to" in str(error) else 4)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
+# -- what is said at the start --------------------------------------------------------------------------------------
+
+
+def told(store: Store, settings: ServeSettings, n_annotators: int) -> list[str]:
+    store.write_now(lambda connection: invite_until(connection, n_annotators))
+    return describe_server(store, addresses(settings, 8765), settings).warnings
+
+
+def test_too_few_annotators_are_warned_about(opened: Any) -> None:
+    """One text a page, two systems, three wanted: six people, because nobody meets a prompt twice."""
+    store = opened()
+    assert told(store, ServeSettings(), 5) == [
+        "6 annotators are needed for all texts to be rated as often as asked for, because each of them meets a prompt "
+        "once; there are 5 links. Make more with --annotators or on the admin page."
+    ]
+    assert told(store, ServeSettings(), 6) == []
+
+
+def test_anything_but_loopback_is_warned_about(opened: Any) -> None:
+    store = opened()
+    assert told(store, ServeSettings(host="192.168.1.5"), 6) == [
+        "listening on 192.168.1.5: everybody who can reach this machine can reach the study.",
+        "links and answers travel unencrypted; put a proxy with https before it (--public-url).",
+    ]
+    behind_a_proxy = ServeSettings(host="192.168.1.5", public_url="https://rate.example")
+    assert told(store, behind_a_proxy, 6) == [
+        "listening on 192.168.1.5: everybody who can reach this machine can reach the study."
+    ]
 
 
 # -- suggestions ----------------------------------------------------------------------------------------------------

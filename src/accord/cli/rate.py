@@ -72,8 +72,8 @@ def _require_web() -> None:
 
 
 def _announce(served: "Served", study: Path, *, as_json: bool) -> None:
-    if served.warning is not None:
-        sys.stderr.write(f"accord: {served.warning}\n")
+    for warning in served.warnings:
+        sys.stderr.write(f"accord: {warning}\n")
     lines = [
         f"{study}: rating has begun; answers are saved here as they are given",
         f"  admin  {served.admin}",

@@ -5,6 +5,7 @@ import math
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +25,9 @@ from accord.statistics.agreement import alpha_interval, label_entropy
 N_RESAMPLES = 400
 """Behind the intervals of the page, which are made again as ratings arrive."""
 FRESH_SECONDS = 2.0
-"""How old the numbers may be that refresh a page that is already open."""
+"""How old the numbers may be that refresh a page that is already open, …"""
+FRESH_SHARE = 20.0
+"""… and how often the time it takes to make them, so that looking on never holds up those who rate."""
 EXCERPT = 120
 """Characters of a prompt."""
 
@@ -36,15 +39,21 @@ class Overview:
         self._store, self._study = store, study
         self._lock = threading.Lock()
         self._found: dict[str, Any] = {}
-        self._made_at = -math.inf
+        self._fresh_until = -math.inf
 
-    def read(self, max_age: float = 0.0) -> dict[str, Any]:
-        """The page's context; rows of annotators carry the `token` of their link in place of the link."""
+    def read(self, *, is_refresh: bool = False) -> dict[str, Any]:
+        """The page's context; rows of annotators carry the `token` of their link in place of the link.
+
+        Args:
+            is_refresh: it is for a page that is open already, so that numbers of a moment ago will do.
+        """
         with self._lock:
-            if time.monotonic() - self._made_at > max_age:
+            began = time.monotonic()
+            if not is_refresh or began > self._fresh_until:
                 with self._store.snapshot() as connection:
                     self._found = overview(connection, self._study)
-                self._made_at = time.monotonic()
+                ended = time.monotonic()
+                self._fresh_until = ended + max(FRESH_SECONDS, FRESH_SHARE * (ended - began))
             return self._found
 
 
@@ -121,11 +130,11 @@ def item_rows(
         """
     ).fetchall()
     disagreement = sheet_disagreement(study, votes, texts)
-    n_pages = {name: sum(row["name"] == name for row in rows) for name in {row["name"] for row in rows}}
-    seen: dict[str, int] = {}
+    n_pages = Counter(row["name"] for row in rows)
+    seen: Counter[str] = Counter()
     found = []
     for row in rows:
-        seen[row["name"]] = seen.get(row["name"], 0) + 1
+        seen[row["name"]] += 1
         page = f" ({seen[row['name']]})" if n_pages[row["name"]] > 1 else ""
         found.append(
             {

@@ -468,7 +468,7 @@ def _with_link(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
 async def live(site: Site, request: Request) -> Response:
     """The numbers of the admin page, without the links."""
     site.require_admin(request)
-    found = await run_in_threadpool(site.overview.read, admin.FRESH_SECONDS)
+    found = await run_in_threadpool(site.overview.read, is_refresh=True)
     rows = [{key: value for key, value in row.items() if key != "token"} for row in found["annotators"]]
     return _json({**found, "annotators": rows})
 

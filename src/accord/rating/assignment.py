@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from accord.randomness import keyed_rng
+from accord.randomness import keyed_rng, keyed_seed
 from accord.rating.study import Study
 
 HELD_SECONDS = 3600.0
@@ -160,15 +160,15 @@ def _open_sheets(connection: sqlite3.Connection, study: Study, annotator: int, n
 
 
 def _next_sheet(open_sheets: Sequence[sqlite3.Row], study: Study, annotator: int) -> int:
-    def key(sheet: sqlite3.Row) -> tuple[float, ...]:
-        shuffled = float(keyed_rng(study.seed, "order", annotator, sheet["id"]).random())
-        if study.settings.order == "suggest":
-            return (sheet["priority"], sheet["n_taken"], shuffled)
-        return (sheet["n_taken"], shuffled)
+    """The fewest rated, or the first suggested; among several of these the first in the annotator's own shuffle."""
 
-    fewest = min(sheet["n_taken"] for sheet in open_sheets)
-    candidates = [sheet for sheet in open_sheets if study.settings.order == "suggest" or sheet["n_taken"] == fewest]
-    return int(min(candidates, key=key)["id"])
+    def rank(sheet: sqlite3.Row) -> tuple[int, ...]:
+        is_suggested = study.settings.order == "suggest"
+        return (sheet["priority"], sheet["n_taken"]) if is_suggested else (sheet["n_taken"],)
+
+    best = min(map(rank, open_sheets))
+    equal = [int(sheet["id"]) for sheet in open_sheets if rank(sheet) == best]
+    return min(equal, key=lambda sheet: keyed_seed(study.seed, "order", annotator, sheet))
 
 
 def _unseen_checks(connection: sqlite3.Connection, annotator: int) -> list[int]:

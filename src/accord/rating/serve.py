@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from accord.rating.app import build_app
 from accord.rating.security import Addresses, addresses, is_loopback
 from accord.rating.settings import ServeSettings
 from accord.rating.store import Store
-from accord.rating.study import load_study
+from accord.rating.study import Study, load_study
 
 CLOSING_SECONDS = 5
 """How long requests that are being answered may take when the program is asked to stop."""
@@ -21,11 +22,11 @@ KEEP_ALIVE_SECONDS = 75
 
 
 class Served(NamedTuple):
-    """What to tell whoever started the server: the admin page, each good link by annotator, a warning or None."""
+    """What to tell whoever started the server: the admin page, each good link by annotator, what to beware of."""
 
     admin: str
     links: dict[str, str]
-    warning: str | None
+    warnings: list[str]
 
 
 def check_address(settings: ServeSettings) -> None:
@@ -76,12 +77,26 @@ def describe_server(store: Store, where: Addresses, settings: ServeSettings) -> 
             for annotator in read_annotators(connection)
             if not annotator.is_revoked
         }
-    warning = None
+        n_needed = _n_annotators_needed(connection, load_study(store))
+    warnings = []
     if not is_loopback(settings.host):
-        warning = f"listening on {settings.host}: everybody who can reach this machine can reach the study."
+        warnings.append(f"listening on {settings.host}: everybody who can reach this machine can reach the study.")
         if not where.is_https:
-            warning += " Links and answers travel unencrypted; put a proxy with https before it (--public-url)."
-    return Served(f"{where.base}/admin/{load_study(store).secret}", links, warning)
+            warnings.append("links and answers travel unencrypted; put a proxy with https before it (--public-url).")
+    if len(links) < n_needed:
+        warnings.append(
+            f"{n_needed} annotators are needed for all texts to be rated as often as asked for, because each of them "
+            f"meets a prompt once; there are {len(links)} links. Make more with --annotators or on the admin page."
+        )
+    return Served(f"{where.base}/admin/{load_study(store).secret}", links, warnings)
+
+
+def _n_annotators_needed(connection: sqlite3.Connection, study: Study) -> int:
+    """Pages of the prompt that has most, times annotators an item."""
+    n_pages = connection.execute(
+        "SELECT max(n) FROM (SELECT count(*) AS n FROM sheets WHERE kind = 'rate' GROUP BY prompt)"
+    ).fetchone()[0]
+    return int(n_pages) * study.settings.annotators_per_item
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

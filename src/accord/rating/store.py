@@ -162,7 +162,9 @@ class Store:
 
     def _forget(self) -> None:
         self._writer.execute("VACUUM")
-        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        is_busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            raise sqlite3.OperationalError("the log cannot be emptied while others read; delete again")
 
 
 def _fold_log(path: Path) -> None:
