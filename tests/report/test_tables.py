@@ -131,7 +131,7 @@ def test_the_caption_says_how_the_intervals_were_made() -> None:
     by_prompt, by_group = "x|ci:bootstrap-1000@0.95/prompt", "x|ci:bootstrap-1000@0.95/group*annotator"
     assert interval_caption([_signed(by_prompt)]) == "95 % bootstrap intervals over prompts (1000 resamples)."
     both = interval_caption([_signed(by_prompt), _signed(by_group), _signed(by_prompt)])
-    assert both == "95 % bootstrap intervals over prompts or group × annotator (1000 resamples)."
+    assert both == "95 % bootstrap intervals over prompts or groups × annotator (1000 resamples)."
     for unlike in ("x|ci:bootstrap-50@0.9/prompt", "x"):
         assert interval_caption([_signed(by_prompt), _signed(unlike)]) == "bootstrap intervals."
     assert interval_caption([]) == "bootstrap intervals."

@@ -14,6 +14,7 @@ DEFAULTS = EvaluateSettings()
 def evaluate(
     *outputs: Path,
     values: tuple[Path, ...] = (),
+    ratings: tuple[Path, ...] = (),
     settings: Annotated[EvaluateSettings, SETTINGS] = DEFAULTS,
     common: Annotated[StageOptions, COMMON],
 ) -> None:
@@ -22,11 +23,12 @@ def evaluate(
     Args:
         outputs: Folders of `accord decode`, or JSONL files of outputs.
         values: JSONL files with further numbers per output: {"id", "system", "seed", "sample", NAME: number}.
+        ratings: Exports of `accord rate` (folders, or ratings.jsonl with form.yaml beside it); with or without outputs.
     """
     from accord.evaluation.evaluate import evaluate_stage
     from accord.evaluation.tables import read_sheet, render_text
 
-    finished = run_stage(evaluate_stage, outputs, settings=settings, common=common, values=values)
+    finished = run_stage(evaluate_stage, outputs, settings=settings, common=common, values=values, ratings=ratings)
     show_stage(
         finished,
         as_json=common.json,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +14,14 @@ from accord.evaluation.measure import SURE, Comparison, compare_systems, differe
 from accord.evaluation.metrics.all import LOWER_IS_BETTER, NEUTRAL
 from accord.evaluation.outputs import OUTPUTS_FILE, SEPARATOR, build_output_table
 from accord.evaluation.settings import EvaluateSettings
-from accord.evaluation.tables import describe_tests, few_seeds_text, interval_text, number_text, resampled_unit
+from accord.evaluation.tables import (
+    describe_tests,
+    few_seeds_text,
+    interval_text,
+    null_as_nan,
+    number_text,
+    resampled_unit,
+)
 from accord.ranges import check_numbers
 from accord.records import Measurement, Output
 
@@ -78,7 +85,7 @@ def compare_evaluated(evaluation: Path, first: str, second: str) -> Comparing:
         ConfigError: the folder does not compare these two; lists the comparisons it has.
     """
     folder = require_complete(evaluation, "evaluate")
-    rows = [_comparison(row) for row in read_json(folder / "comparisons.json")]
+    rows = msgspec.convert(null_as_nan(read_json(folder / "comparisons.json")), list[Comparison])
     wanted = [row for row in rows if row.system == f"{first}{SEPARATOR}{second}"]
     wanted = wanted or [_reversed(row) for row in rows if row.system == f"{second}{SEPARATOR}{first}"]
     if not wanted:
@@ -88,7 +95,7 @@ def compare_evaluated(evaluation: Path, first: str, second: str) -> Comparing:
             f'Evaluate again with --compare "{first} - {second}".'
         )
     pairs = (f"{first}{SEPARATOR}{second}", f"{second}{SEPARATOR}{first}")
-    measurements = msgspec.convert([_defined(row) for row in read_json(folder / "results.json")], list[Measurement])
+    measurements = msgspec.convert(null_as_nan(read_json(folder / "results.json")), list[Measurement])
     return _comparing(wanted, [row for row in measurements if row.system in pairs], corrected_over=n_tests(rows))
 
 
@@ -170,14 +177,6 @@ def _verdict(row: Comparison, *, corrected_over: int) -> Verdict:
         row.test,
         f"{row.name}: {claim} ({evidence})",
     )
-
-
-def _comparison(row: dict[str, Any]) -> Comparison:
-    return msgspec.convert(_defined(row), Comparison)
-
-
-def _defined(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: math.nan if value is None else value for key, value in row.items()}
 
 
 def _reversed(row: Comparison) -> Comparison:

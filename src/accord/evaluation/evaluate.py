@@ -1,21 +1,26 @@
 """`accord evaluate`: what several systems wrote for the same prompts, measured, with intervals and comparisons."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from accord.artifacts import Stage, open_stage, write_json, write_jsonl
+from accord.artifacts import Stage, hash_input, open_stage, write_json, write_jsonl
 from accord.errors import ConfigError, DataError
 from accord.evaluation.measure import (
+    SURE,
+    Comparison,
     Measured,
     Resampling,
     compare_systems,
+    corrected,
     difference_measurements,
     measure_levels,
     prompt_numbers,
+    with_holm,
 )
+from accord.evaluation.metrics.acceptance import predictor
 from accord.evaluation.metrics.all import METRICS, PAIRED
 from accord.evaluation.metrics.metric import Metric, MetricInputs
 from accord.evaluation.metrics.texts import Texts
@@ -30,13 +35,25 @@ from accord.evaluation.outputs import (
     seed_cells,
     smallest_n_samples,
 )
+from accord.evaluation.rated import Ratings, read_ratings
+from accord.evaluation.ratings import (
+    RatingResampling,
+    aspects,
+    compare_ratings,
+    count_ratings,
+    describe_scales,
+    measure_ratings,
+    prompt_means,
+)
+from accord.evaluation.ratings_model import measure_model
 from accord.evaluation.settings import EvaluateSettings
 from accord.evaluation.tables import build_sheet, write_tables
 from accord.pretrained import content_name
 from accord.progress import progress
-from accord.records import Output
+from accord.records import Measurement, Output
+from accord.statistics.significance import enough_resamples
 
-VERSION = 3
+VERSION = 4
 CHARACTERS_PER_CHUNK = 1 << 18
 
 
@@ -47,37 +64,103 @@ def evaluate_stage(
     settings: EvaluateSettings,
     seed: int,
     values: Sequence[Path] = (),
+    ratings: Sequence[Path] = (),
 ) -> Path:
     """Measure systems and write results.json, comparisons.json, per_item.jsonl, outputs.json and the table as
-    table.md, table.tex, table.html and table.csv.
+    table.md, table.tex, table.html and table.csv; of ratings also ratings.json.
 
     Args:
         outputs: outputs.jsonl files or `accord decode` folders; together, every system on the same prompts.
         values: JSONL files with further numbers per output; each name becomes a metric.
+        ratings: exports of `accord rate`, whose aspects become metrics; they do without outputs.
 
     Returns:
         The finished folder.
     """
-    stage = _open(outputs, values, output_dir=output_dir, settings=settings, seed=seed)
+    stage = _open(outputs, values, ratings, output_dir=output_dir, settings=settings, seed=seed)
     if stage.is_complete:
         return stage.folder
-    table = read_outputs(outputs)
-    pairs = parse_comparisons(table.systems, compare=settings.compare, baseline=settings.baseline)
-    names = metric_names(settings)
-    _check_pairs(names, pairs)
-    measured = [*measure_metrics(table, names, metric_inputs(table, settings)), *measure_values(table, values)]
-    how = resampling(table, settings, seed=seed)
-    levels = measure_levels(measured, how=how)
-    comparisons = compare_systems(measured, pairs, how=how)
-    measurements = [*levels, *difference_measurements(comparisons, measured, how=how)]
-    counts = count_outputs(table)
-    write_jsonl(stage.path("per_item.jsonl"), per_item_rows(table, measured))
+    table = read_outputs(outputs) if outputs else None
+    rated = read_ratings(ratings) if ratings else None
+    counts = {**(count_ratings(rated) if rated else {}), **(count_outputs(table) if table else {})}
+    pairs = parse_comparisons(list(counts), compare=settings.compare, baseline=settings.baseline)
+    parts = []
+    if table is not None:
+        parts.append(_measure_outputs(table, values, pairs, settings, seed=seed))
+    if rated is not None:
+        part, document = _measure_ratings(rated, table, pairs, settings, seed=seed)
+        parts.append(part)
+        write_json(stage.path("ratings.json"), document)
+    comparisons = corrected([row for part in parts for row in part.comparisons])
+    differences = with_holm([row for part in parts for row in part.differences], comparisons)
+    measurements = [*(row for part in parts for row in part.levels), *differences]
+    write_jsonl(stage.path("per_item.jsonl"), _joined(part.per_item for part in parts))
     write_json(stage.path("outputs.json"), counts)
     write_json(stage.path("comparisons.json"), comparisons)
     write_tables(stage.folder, build_sheet(measurements, comparisons, counts=counts), measurements, comparisons)
     write_json(stage.path("results.json"), measurements)
     stage.finish()
     return stage.folder
+
+
+class _Part(NamedTuple):
+    """What was found of outputs or of ratings: levels, comparisons with their rows, and the numbers per prompt."""
+
+    levels: list[Measurement]
+    comparisons: list[Comparison]
+    differences: list[Measurement]
+    per_item: Iterable[dict[str, Any]]
+
+
+def _measure_outputs(
+    table: OutputTable,
+    values: Sequence[Path],
+    pairs: Sequence[tuple[str, str]],
+    settings: EvaluateSettings,
+    *,
+    seed: int,
+) -> _Part:
+    names = metric_names(settings)
+    written = [pair for pair in pairs if set(pair) <= set(table.systems)]
+    _check_pairs(names, written)
+    measured = [*measure_metrics(table, names, metric_inputs(table, settings)), *measure_values(table, values)]
+    how = resampling(table, settings, seed=seed)
+    comparisons = compare_systems(measured, written, how=how)
+    differences = difference_measurements(comparisons, measured, how=how)
+    return _Part(measure_levels(measured, how=how), comparisons, differences, per_item_rows(table, measured))
+
+
+def _measure_ratings(
+    ratings: Ratings,
+    table: OutputTable | None,
+    pairs: Sequence[tuple[str, str]],
+    settings: EvaluateSettings,
+    *,
+    seed: int,
+) -> tuple[_Part, dict[str, Any]]:
+    """The aspects as metrics, and what ratings.json says beside them."""
+    found = aspects(ratings)
+    systems = {text.system for text in ratings.texts}
+    rated = [pair for pair in pairs if set(pair) <= systems]
+    n_resamples = enough_resamples(settings.n_resamples, n_tests=max(1, len(rated) * len(found)), alpha=SURE)
+    how = RatingResampling(n_resamples, settings.level, seed)
+    comparisons, differences = compare_ratings(found, rated, how=how)
+    per_item = ({"id": prompt, "system": system, name: mean} for prompt, system, name, mean in prompt_means(found))
+    document: dict[str, Any] = {"scales": describe_scales(ratings, how=how), "model": None}
+    if settings.preference_model is not None:
+        folder = Path(settings.preference_model)
+        model = measure_model(ratings, predict=predictor(folder), table=table, name=hash_input(folder)[:12], how=how)
+        document["model"] = model._asdict()
+    return _Part(measure_ratings(found, how=how), comparisons, differences, per_item), document
+
+
+def _joined(parts: Iterable[Iterable[dict[str, Any]]]) -> Iterable[dict[str, Any]]:
+    """The rows of all parts, one per prompt and system."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for part in parts:
+        for row in part:
+            rows.setdefault((row["id"], row["system"]), {}).update(row)
+    return rows.values()
 
 
 class TextScores(NamedTuple):
@@ -247,12 +330,19 @@ def _chunks(table: OutputTable) -> Iterator[slice]:
 
 
 def _open(
-    outputs: Sequence[Path], values: Sequence[Path], *, output_dir: Path, settings: EvaluateSettings, seed: int
+    outputs: Sequence[Path],
+    values: Sequence[Path],
+    ratings: Sequence[Path],
+    *,
+    output_dir: Path,
+    settings: EvaluateSettings,
+    seed: int,
 ) -> Stage:
-    if not outputs:
+    if not outputs and not ratings:
         raise ConfigError("No outputs to evaluate. Give outputs.jsonl files or folders of `accord decode`.")
     inputs: dict[str, Path | str] = {f"outputs {n}": path for n, path in enumerate(outputs)}
     inputs |= {f"values {n}": path for n, path in enumerate(values)}
+    inputs |= {f"ratings {n}": path for n, path in enumerate(ratings)}
     if settings.preference_model is not None:
         inputs["preference_model"] = Path(settings.preference_model)
     if any(name.startswith("bertscore") for name in settings.metrics):

@@ -31,6 +31,8 @@ from accord.statistics.significance import (
 SURE = 0.05  # a corrected p-value below this is marked, and the number of resamples is made to fit it
 Test = Literal["randomisation", "bootstrap", "sacrebleu-bootstrap"]
 TEST_MARKS: dict[Test, str] = {"randomisation": "ar", "bootstrap": "bootstrap", "sacrebleu-bootstrap": "sacrebleu-bs"}
+TWO_WAY = "two-way"
+"""Mark of the paired bootstrap over prompts and annotators, the test of ratings."""
 
 
 class Measured(NamedTuple):
@@ -107,18 +109,19 @@ def compare_systems(
     cells = _cells(measured, pairs)
     tests = [_test(*cell, how=how, n_tests=len(cells)) for cell in cells]
     found = [_paired_difference(*cell, test=test, how=how) for cell, test in zip(cells, tests, strict=True)]
-    adjusted = holm(np.array([difference.p_value for difference in found]))
-    return [
-        Comparison(
-            metric.name,
-            f"{first}{SEPARATOR}{second}",
-            *difference,
-            p_holm=float(p_holm),
-            effect=_effect(metric, first, second, how=how),
-            test=f"{TEST_MARKS[test.name]}-{test.n_resamples}",
-        )
-        for (metric, first, second), test, difference, p_holm in zip(cells, tests, found, adjusted, strict=True)
-    ]
+    return corrected(
+        [
+            Comparison(
+                metric.name,
+                f"{first}{SEPARATOR}{second}",
+                *difference,
+                p_holm=math.nan,
+                effect=_effect(metric, first, second, how=how),
+                test=f"{TEST_MARKS[test.name]}-{test.n_resamples}",
+            )
+            for (metric, first, second), test, difference in zip(cells, tests, found, strict=True)
+        ]
+    )
 
 
 def difference_measurements(
@@ -135,9 +138,21 @@ def difference_measurements(
         mark, n_draws = row.test.rsplit("-", 1)
         n_resamples = how.n_resamples if mark == TEST_MARKS["randomisation"] else int(n_draws)
         interval = _interval_text(how, n_resamples=n_resamples, n_seeds=_fewest_seeds(first, second))
-        signature = f"{metric.signature}|paired|{interval}|test:{row.test}|holm:{n_tests(comparisons)}"
+        signature = f"{metric.signature}|paired|{interval}|test:{row.test}"
         rows.append(Measurement(row.name, row.system, row.difference, row.low, row.high, n, signature))
     return rows
+
+
+def with_holm(differences: Sequence[Measurement], comparisons: Sequence[Comparison]) -> list[Measurement]:
+    """The rows of differences, signed with the number of tests that Holm's correction counts."""
+    mark = f"|holm:{n_tests(comparisons)}"
+    return [msgspec.structs.replace(row, signature=row.signature + mark) for row in differences]
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with Holm's correction over all of them."""
+    adjusted = holm(np.array([row.p for row in comparisons]))
+    return [msgspec.structs.replace(row, p_holm=float(p)) for row, p in zip(comparisons, adjusted, strict=True)]
 
 
 def n_tests(comparisons: Sequence[Comparison]) -> int:

@@ -8,16 +8,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from accord.artifacts import read_json, replacing
-from accord.evaluation.measure import SURE, TEST_MARKS, Comparison, n_tests
+from accord.evaluation.measure import SURE, TEST_MARKS, TWO_WAY, Comparison, n_tests
 from accord.evaluation.outputs import SEPARATOR
 from accord.records import Measurement
 
 DAGGER = "†"
+ENOUGH_ANNOTATORS = 20  # fewer stand for themselves
 ENOUGH_SEEDS = 5  # with fewer, false alarms are more frequent than promised (docs/significance.md)
 CSV_COLUMNS = ("metric", "system", "value", "low", "high", "n", "p", "p_holm", "effect", "test", "signature")
 Rows = list[list[str]]
@@ -59,9 +60,14 @@ def build_sheet(
 
 def read_sheet(evaluation: Path) -> Sheet:
     """The sheet of a finished folder of `accord evaluate`."""
-    measurements = msgspec.convert(_defined(read_json(evaluation / "results.json")), list[Measurement])
-    comparisons = msgspec.convert(_defined(read_json(evaluation / "comparisons.json")), list[Comparison])
+    measurements = msgspec.convert(null_as_nan(read_json(evaluation / "results.json")), list[Measurement])
+    comparisons = msgspec.convert(null_as_nan(read_json(evaluation / "comparisons.json")), list[Comparison])
     return build_sheet(measurements, comparisons, counts=read_json(evaluation / "outputs.json"))
+
+
+def null_as_nan(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a JSON file, in which null stands for nan."""
+    return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
 
 
 def write_tables(
@@ -130,6 +136,7 @@ def describe_tests(tests: Iterable[str], *, unit: str) -> str:
         TEST_MARKS["randomisation"]: f"two-sided approximate randomisation ({{}} swaps of whole {unit})",
         TEST_MARKS["bootstrap"]: f"two-sided paired bootstrap ({{}} resamples of {unit})",
         TEST_MARKS["sacrebleu-bootstrap"]: f"paired bootstrap, tails as in sacreBLEU ({{}} resamples of {unit})",
+        TWO_WAY: "of ratings, two-sided paired bootstrap ({} resamples of prompts and annotators together)",
     }
     return ", or ".join(texts[mark].format(n) for mark, n in found.items())
 
@@ -139,6 +146,14 @@ def resampled_unit(signatures: Iterable[str]) -> str:
     found = _units(signatures)
     unit = "groups" if any(text.startswith("group") for text in found) else "prompts"
     return f"{unit} and seeds" if any("*seed:" in text for text in found) else unit
+
+
+def few_annotators_text(signatures: Iterable[str]) -> str:
+    """Whose opinion ratings are, where annotators are too few to stand for anybody else; else nothing."""
+    found = [int(number) for text in signatures for number in re.findall(r"\|annotators:(\d+)", text)]
+    if not found or max(found) >= ENOUGH_ANNOTATORS:
+        return ""
+    return f" Ratings are those of these {max(found)} annotators, who were resampled too."
 
 
 def few_seeds_text(signatures: Iterable[str]) -> str:
@@ -267,10 +282,6 @@ LATEX = str.maketrans(
 # -- steps ------------------------------------------------------------------------------------------------------
 
 
-def _defined(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
-
-
 def _units(signatures: Iterable[str]) -> list[str]:
     return [found[1] for text in signatures if (found := re.search(r"\|ci:[^|/]*/([^|]+)", text))]
 
@@ -280,18 +291,19 @@ def _differing_cells(comparisons: Sequence[Comparison]) -> set[tuple[str, str]]:
 
 
 def _level_caption(levels: Sequence[Measurement], counts: Mapping[str, Mapping[str, int]]) -> str:
-    n_prompts = next(iter(counts.values()))["n_prompts"]
+    n_prompts = max(row["n_prompts"] for row in counts.values())
     several = any(row["n_seeds"] > 1 for row in counts.values())
     level = next(
         (found[1] for row in levels if (found := re.search(r"ci:bootstrap-\d+@([\d.]+)", row.signature))), None
     )
     text = f"{n_prompts} prompts; samples averaged per prompt"
     text += "; seeds scored one by one, then averaged" if several else ""
-    return text + (
+    text += (
         f"; {float(level):.0%} bootstrap intervals over {resampled_unit(row.signature for row in levels)} in brackets."
         if level
         else "."
     )
+    return text + few_annotators_text(row.signature for row in levels)
 
 
 def _test_caption(comparisons: Sequence[Comparison], levels: Sequence[Measurement]) -> str:

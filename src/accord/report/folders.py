@@ -1,6 +1,5 @@
 """Reading the stage folders a report is made from."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import msgspec
 
 from accord.artifacts import read_json, read_jsonl
+from accord.evaluation.tables import null_as_nan
 from accord.records import Measurement, Output
 from accord.report.document import ReportInputs
 
@@ -23,9 +23,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def read_results(folder: Path) -> list[Measurement]:
     """The measurements of a stage's results.json; null is nan."""
-    numbers = ("value", "low", "high")
-    rows = read_json(folder / "results.json")
-    return [Measurement(**(row | {key: math.nan if row[key] is None else row[key] for key in numbers})) for row in rows]
+    return msgspec.convert(null_as_nan(read_json(folder / "results.json")), list[Measurement])
 
 
 def read_if_there(path: Path, absent: Any) -> Any:

@@ -9,6 +9,7 @@ from accord.report import models, notes, sections, tables
 from accord.report.changes import changes_section
 from accord.report.diversity import diversity_section
 from accord.report.document import Example, ReportInputs, Section
+from accord.report.ratings import ratings_section
 from accord.report.results import results_section
 from accord.report.settings import ReportSettings
 from accord.report.sweep import sweep_section
@@ -33,6 +34,7 @@ SectionBuilder = Callable[[ReportInputs, ReportSettings], Section | None]
 SECTIONS: tuple[SectionBuilder, ...] = (
     sweep_section,
     results_section,
+    ratings_section,
     changes_section,
     diversity_section,
     sections.examples_section,

@@ -184,9 +184,10 @@ def _interval_fields(signature: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"bootstrap-(\d+)@([\d.]+)/(.+)", signature_field(signature, "ci"))
     if match is None:
         return "", "", ""
-    unit, _, n_seeds = match[3].partition("*seed:")
-    clusters = f"{unit}s" if unit.isalpha() else unit.replace("*", " × ")
-    clusters += f" and {n_seeds} seeds" if n_seeds else ""
+    unit, *others = match[3].split("*")
+    clusters = f"{unit}s" if unit.isalpha() else unit
+    for name, _, n in (other.partition(":") for other in others):
+        clusters += f" and {n} {name}s" if n else f" × {name}"
     return match[2], match[1], clusters
 
 

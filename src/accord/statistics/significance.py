@@ -103,8 +103,17 @@ def paired_bootstrap_over_seeds(
         resampled.append(mean_over_seeds(sums_a, counts, seeds_a, combine) - mean_b)
     found = np.concatenate(resampled)
     _, low, high = percentile_interval(difference, found, level=level, n_clusters=n_clusters)
-    p_value = np.nan if np.isnan(low) else _bootstrap_p(found[~np.isnan(found)], difference, tails)
+    p_value = np.nan if np.isnan(low) else bootstrap_p_value(found[~np.isnan(found)], difference, tails=tails)
     return PairedDifference(difference, low, high, p_value)
+
+
+def bootstrap_p_value(resampled: Float[np.ndarray, " R"], difference: float, *, tails: Tails = "two-sided") -> float:
+    """p of a difference from its resampled values, as `paired_bootstrap` says."""
+    centred = np.abs(resampled - difference)
+    if tails == "sacrebleu":
+        centred = np.abs(resampled) - np.abs(resampled).mean()
+    n_farther = int((centred >= abs(difference) - ROUNDING).sum())
+    return (1 + n_farther) / (1 + len(resampled))
 
 
 def paired_randomisation(
@@ -206,14 +215,6 @@ def _paired_sums(
 
 def _difference(sums_a: Float[np.ndarray, "K C S"], sums_b: Float[np.ndarray, "J C S"], combine: Combine) -> float:
     return float(combine(sums_a.sum(axis=1)).mean() - combine(sums_b.sum(axis=1)).mean())
-
-
-def _bootstrap_p(resampled: Float[np.ndarray, " R"], difference: float, tails: Tails) -> float:
-    centred = np.abs(resampled - difference)
-    if tails == "sacrebleu":
-        centred = np.abs(resampled) - np.abs(resampled).mean()
-    n_farther = int((centred >= abs(difference) - ROUNDING).sum())
-    return (1 + n_farther) / (1 + len(resampled))
 
 
 def _leave_one_out(sums: Float[np.ndarray, "K C S"], combine: Combine) -> Float[np.ndarray, " C"]:

@@ -31,7 +31,7 @@ def acceptance(inputs: MetricInputs) -> Metric:
             "Give the folder of `accord fit` with --preference-model, or leave acceptance out of metrics."
         )
     folder = Path(inputs.preference_model)
-    predict = _predictor(folder)
+    predict = predictor(folder)
 
     def per_output(texts: Texts) -> np.ndarray:
         return acceptance_values(texts.outputs, predict=predict)
@@ -48,7 +48,7 @@ def acceptance_values(outputs: Sequence[Output], *, predict: Predict) -> np.ndar
     return np.array([shares.get(pair, 0.0) for pair in pairs])
 
 
-def _predictor(folder: Path) -> Predict:
+def predictor(folder: Path) -> Predict:
     """Predicted acceptance under the model in `folder`, which is loaded at the first call and kept."""
 
     @cache
