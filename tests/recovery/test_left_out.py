@@ -67,6 +67,16 @@ def test_an_estimate_is_held_against_each_group_by_hand() -> None:
     assert uk.bias.value == pytest.approx(((0.5 - 1) * 2 + (0.2 - 1) + 0.2 + (0.9 - 1)) / 5)
 
 
+def test_estimates_are_held_against_the_votes_they_have_not_seen() -> None:
+    hidden = Annotations(np.array([1, 3]), np.array([4, 4]), np.array([False, True]))
+    found = found_in(VOTES, estimates={"votes": np.array([0.5, 0.2, 0.9, 0.6])}, judged_on=hidden)
+    peru, uk = found.errors
+    assert peru.n_votes == 2
+    assert peru.bias.value == pytest.approx((0.2 - 0.4) / 2)
+    assert (uk.n_votes, np.isnan(uk.bias.value)) == (0, True)
+    assert [group.n_votes for group in found.groups] == [4, 5]
+
+
 def test_contested_items_by_hand() -> None:
     found = found_in(VOTES)
     counts = np.array([[1.0, 2.0], [3.0, 1.0], [0.0, 1.0], [0.0, 1.0]])

@@ -108,6 +108,7 @@ def left_out(
     traits: Mapping[str, Mapping[str, str]],
     ids: Sequence[str],
     clusters: Shaped[np.ndarray, " N"],
+    judged_on: Annotations | None = None,
     min_annotators: int = 2,
     n_contested: int = 10,
     n_resamples: int = 1000,
@@ -118,14 +119,16 @@ def left_out(
 
     Args:
         estimates: estimator -> acceptance of each item; nan where it has none.
-        annotations: the votes that count: hidden ones, where the estimates have seen others.
+        annotations: all votes: what groups are told apart by.
         annotators: names by annotator number. traits: annotator -> trait -> value, see `accord.data.traits`.
         ids, clusters: of the items.
+        judged_on: the votes that estimates are held against: hidden ones, where they have seen others. None: all.
         min_annotators: groups of fewer people are named in `too_small` and left out. 1 with the traits
             {name: {"annotator": name}} compares single people.
     """
     groups, too_small = _groups(annotations, annotators, traits, min_annotators)
     data = _Data(annotations, clusters, n_resamples, level, rng)
+    held_back = data if judged_on is None else data._replace(annotations=judged_on)
     by_trait: dict[str, list[_Group]] = {}
     for group in groups:
         by_trait.setdefault(group.trait, []).append(group)
@@ -133,7 +136,7 @@ def left_out(
     return LeftOut(
         [_acceptance(group, of_trait, data) for of_trait in by_trait.values() for group in of_trait],
         _gaps(by_trait, data),
-        [_error(group, name, shares, data) for group in groups for name, shares in estimates.items()],
+        [_error(_among(group, held_back), name, q, held_back) for group in groups for name, q in estimates.items()],
         _contested(by_trait, data, ids, n_contested),
         int((~known[annotations.annotator_index]).sum()),
         too_small,
@@ -172,10 +175,16 @@ def left_out_lines(found: LeftOut, *, estimator: str | None = None) -> list[str]
 
 
 class _Group(NamedTuple):
+    """`members` by annotator number; `is_vote`: which votes are theirs."""
+
     trait: str
     value: str
-    n_annotators: int
+    members: list[int]
     is_vote: Bool[np.ndarray, " V"]
+
+    @property
+    def n_annotators(self) -> int:
+        return len(self.members)
 
 
 class _Data(NamedTuple):
@@ -207,8 +216,15 @@ def _groups(
         if len(numbers) < min_annotators:
             too_small.append(f"{trait}={value}")
         else:
-            groups.append(_Group(trait, value, len(numbers), np.isin(annotations.annotator_index, numbers)))
+            groups.append(_Group(trait, value, numbers, np.isin(annotations.annotator_index, numbers)))
     return groups, too_small
+
+
+def _among(group: _Group, data: _Data) -> _Group:
+    """The same people among other votes."""
+    voted = np.unique(data.annotations.annotator_index)
+    members = [number for number in group.members if number in voted]
+    return group._replace(members=members, is_vote=np.isin(data.annotations.annotator_index, members))
 
 
 def _size(group: _Group) -> tuple[int, int]:

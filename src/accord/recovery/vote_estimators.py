@@ -67,11 +67,12 @@ def fit_beta_prior(votes: Float[np.ndarray, "N 2"]) -> tuple[float, float]:
         return np.nan, np.nan
     low, high = np.log(STRENGTH_BOUNDS)
     start = (k.sum() + 0.5) / (n.sum() + 1)
+    kinds, times = np.unique(votes, axis=0, return_counts=True)  # items with the same votes say the same
 
     def loss(parameters: np.ndarray) -> float:
         mean, strength = expit(parameters[0]), np.exp(parameters[1])
         a, b = strength * mean, strength * (1 - mean)
-        return -float(np.sum(betaln(a + k, b + n - k) - betaln(a, b))) / len(n)
+        return -float(np.average(betaln(a + kinds[:, 1], b + kinds[:, 0]) - betaln(a, b), weights=times))
 
     found = minimize(loss, x0=[logit(start), 0.5], bounds=[(-12.0, 12.0), (low, high)], method="L-BFGS-B")
     return float(expit(found.x[0])), float(np.exp(found.x[1]))
