@@ -68,6 +68,22 @@ def test_a_sequence_to_sequence_generator_goes_the_same_way(tmp_path: Path) -> N
     assert len(list((tmp_path / "out" / "report").glob("*/report.html"))) == 1
 
 
+def test_chosen_systems_alone_are_made_and_compared(toy_run: tuple[Path, Path, list[str]]) -> None:
+    config_path, output_dir, _ = toy_run
+    chosen_path = config_path.with_name("chosen.yaml")
+    chosen_path.write_text(config_path.read_text() + "systems: [base, calibrated]\n")
+    settings, seed = read_pipeline(chosen_path)
+    run = run_pipeline(settings, output_dir=output_dir, seed=seed, say=lambda _: None)
+    assert list(run.outputs) == ["base", "calibrated"]
+    assert list(run.calibration) == ["calibrated"]
+    assert run.evaluation is not None
+    assert {row["system"] for row in read_json(run.evaluation / "comparisons.json")} == {"calibrated - base"}
+    for wrong in ("[base, tuned]", "[]", "calibrated"):
+        chosen_path.write_text(config_path.read_text() + f"systems: {wrong}\n")
+        with pytest.raises(ConfigError, match=r"systems is .*\. Expected a list of some of base, best_of_k"):
+            read_pipeline(chosen_path)
+
+
 def test_an_unknown_key_and_differing_generators_are_refused(toy_run: tuple[Path, Path, list[str]]) -> None:
     config_path, output_dir, _ = toy_run
     text = config_path.read_text()

@@ -125,6 +125,7 @@ def test_the_demo_is_a_base_without_scales(folder: Path) -> None:
         ("vary: {fitt.epochs: [1]}\n", r'vary: unknown key "fitt"\. Did you mean "fit"\?'),
         ("vary: {fit.epoch: [1]}\n", r'epoch=1: fit: unknown key "epoch"\. Did you mean "epochs"\?'),
         ("vary: {fit.epochs: [1, much]}\n", r"epochs=much: fit: epochs is 'much'"),
+        ("vary: {fit.dropout: [0.1, 1.5]}\n", r"dropout=1\.5: dropout is 1\.5\. Expected a number from 0 to below 1"),
         ("vary: [fit.epochs]\n", r"a point of vary is 'fit\.epochs'"),
         ("vary: [{name: base, fit.epochs: 1}]\n", r'a point of vary is called "base"'),
         ("vary: [{name: a - b, fit.epochs: 1}]\n", r'called "a - b"'),

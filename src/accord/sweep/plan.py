@@ -28,6 +28,7 @@ from accord.pipeline import (
     check_pipeline,
     path_of,
 )
+from accord.ranges import check_numbers
 
 SWEEP_KEYS = ("base", "scale", "vary", "seeds", "system")
 DEMO = "demo"
@@ -116,6 +117,8 @@ def point_settings(plan: SweepPlan, base: PipelineSettings) -> list[PipelineSett
         settings = changed(common, point.changes, where=where)
         try:
             check_pipeline(settings)
+            for section in SECTION_TYPES:
+                check_numbers(getattr(settings, section) or {})
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         found.append(replace(settings, systems=tuple(dict.fromkeys(("base", plan.system)))))
