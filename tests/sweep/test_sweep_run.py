@@ -198,6 +198,22 @@ def test_objectives_are_compared_on_held_out_votes(votes_only: tuple[Path, Sweep
     assert "The points&#39; preference models on held-out votes" in page
 
 
+def test_the_page_can_be_made_again_from_the_folders(votes_only: tuple[Path, SweepRun], tmp_path: Path) -> None:
+    path, run = votes_only
+    assert run.votes is not None
+    (sweep,) = {
+        found.parent
+        for found in (path.parent / "votes" / "sweep").glob("*/sweep.json")
+        if json.loads(found.read_text())["failed"] == [] and len(json.loads(found.read_text())["points"]) == 3
+    }
+    page = tmp_path / "page"
+    assert main(["report", "--sweep", str(sweep), "--votes", str(run.votes), "--output-dir", str(page)]) == 0
+    text = (page / "report.html").read_text()
+    assert '<section id="sweep"' in text
+    assert "Log loss" in text
+    assert main(["report", "--sweep", str(run.votes), "--output-dir", str(tmp_path / "wrong")]) == 2
+
+
 def test_points_with_other_votes_cannot_be_compared(folder: Path, votes_only: tuple[Path, SweepRun]) -> None:
     path, _ = votes_only
     other = path.with_name("other.yaml")
