@@ -19,7 +19,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from accord.preference.by_annotator import AnnotatorData, AnnotatorModel, fit_by_annotator, require_annotators
+from accord.preference.by_annotator import (
+    AnnotatorData,
+    AnnotatorModel,
+    VoteTerms,
+    fit_by_annotator,
+    require_annotators,
+)
 from accord.preference.head import HeadTraining
 
 N_PANEL_OUTPUTS = 2
@@ -45,14 +51,12 @@ class OwnDirections(nn.Module):
         self._shape = (n_runs, n_annotators, latent_size)
         self.values = nn.Parameter(torch.zeros(n_runs * n_annotators * latent_size))
 
-    def vote_logits(
+    def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]
-    ) -> Float[Tensor, " V"]:
-        return moved_logits(outputs, self.values.view(self._shape)[runs, annotators])
-
-    def prior_loss(self) -> Float[Tensor, " S"]:
-        """½ Σ_a |e_a|²."""
-        return 0.5 * self.values.view(self._shape).square().sum((1, 2))
+    ) -> VoteTerms:
+        """Logit and ½ |e_a|²."""
+        own = self.values.view(self._shape)[runs, annotators]
+        return VoteTerms(moved_logits(outputs, own), 0.5 * own.square().sum(1))
 
     def panel_probs(self, outputs: Float[Tensor, "B D"], run: int) -> Float[Tensor, "B M"]:
         moves = outputs[:, N_PANEL_OUTPUTS:] @ self.values.view(self._shape)[run].T

@@ -25,6 +25,8 @@ from accord.training.loop import LossSum, train
 
 OWN_RATE = 10.0
 """What is an annotator's own learns at so many times the shared layer's rate, since few votes move it."""
+MOST_PROBS = 4_000_000
+"""Probabilities, items × annotators, that are held at once."""
 
 
 class RunVotes(NamedTuple):
@@ -36,6 +38,14 @@ class RunVotes(NamedTuple):
     is_acceptable: Float[Tensor, " V"]
 
 
+class VoteTerms(NamedTuple):
+    """Per vote: the log-odds that this annotator accepts this item, and what the annotator costs for being unlike the
+    panel (−log of a prior, or its divergence from one, in nats)."""
+
+    logits: Float[Tensor, " V"]
+    prior_loss: Float[Tensor, " V"]
+
+
 class OwnPart(Protocol):
     """What is an annotator's own, for S runs and M annotators; a torch module.
 
@@ -44,13 +54,10 @@ class OwnPart(Protocol):
 
     n_outputs: int
 
-    def vote_logits(
+    def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]
-    ) -> Float[Tensor, " V"]:
-        """The log-odds that these annotators accept these items, as training sees them."""
-
-    def prior_loss(self) -> Float[Tensor, " S"]:
-        """What annotators cost who differ from the panel: −log of their prior, summed over them, in nats."""
+    ) -> VoteTerms:
+        """What training minimises for votes of these annotators on these items."""
 
     def panel_probs(self, outputs: Float[Tensor, "B D"], run: int) -> Float[Tensor, "B M"]:
         """The probability that each annotator accepts each item, after training."""
@@ -123,14 +130,14 @@ class SharedLayer(nn.Module):
 
 
 class AnnotatorModel(nn.Module):
-    """The shared layer, what is each annotator's own, and how often each of them votes, [S, M]."""
+    """The shared layer, what is each annotator's own, and how many votes each of them has, `n_votes` [S, M]."""
 
-    panel: Tensor
+    n_votes: Tensor
 
-    def __init__(self, shared: SharedLayer, own: nn.Module, panel: Float[Tensor, "S M"]) -> None:
+    def __init__(self, shared: SharedLayer, own: nn.Module, n_votes: Float[Tensor, "S M"]) -> None:
         super().__init__()
         self.shared, self.own = shared, own
-        self.register_buffer("panel", panel)
+        self.register_buffer("n_votes", n_votes)
 
     @torch.no_grad()
     def panel_probs(self, features: Float[Tensor, "N F"], run: int) -> Float[Tensor, "N M"]:
@@ -140,14 +147,16 @@ class AnnotatorModel(nn.Module):
     @torch.no_grad()
     def acceptance(self, features: Float[Tensor, "N F"], run: int) -> Float[Tensor, " N"]:
         """The share for a fresh vote of the panel."""
-        return self.panel_probs(features, run) @ self.panel[run]
+        weights = self.n_votes[run] / self.n_votes[run].sum()
+        chunks = torch.split(features, max(1, MOST_PROBS // len(weights)))
+        return torch.cat([self.panel_probs(chunk, run) @ weights for chunk in chunks])
 
-    def losses(self, features: Float[Tensor, "S B F"], votes: RunVotes, share_of_epoch: Tensor) -> Tensor:
-        """Σ over votes of their log-loss, and each run's prior in proportion to the votes seen [S]."""
+    def summed_loss(self, features: Float[Tensor, "S B F"], votes: RunVotes) -> Float[Tensor, ""]:
+        """Σ over votes of log-loss and prior; an annotator's prior is spread over its votes, so that it counts once."""
         outputs = self.shared(features)[votes.run, votes.position]
-        logits = self._own.vote_logits(outputs, votes.run, votes.annotator)
+        logits, prior_loss = self._own.vote_terms(outputs, votes.run, votes.annotator)
         loss = F.binary_cross_entropy_with_logits(logits, votes.is_acceptable, reduction="sum")
-        return loss + (self._own.prior_loss() * share_of_epoch).sum()
+        return loss + (prior_loss / self.n_votes[votes.run, votes.annotator]).sum()
 
     @property
     def _own(self) -> OwnPart:
@@ -181,9 +190,8 @@ def fit_by_annotator(
     Raises:
         ConfigError: a run has no votes to be trained or selected on.
     """
-    panel = _panel(data)
     shared = SharedLayer(data, n_outputs, head_size=training.head_size, dropout=training.dropout, seed=seed)
-    model = AnnotatorModel(shared, own, panel / panel.sum(1, keepdim=True))
+    model = AnnotatorModel(shared, own, _votes_of_annotators(data))
     votes_of_item = _VotesOfItems(data.annotations, len(data.features))
     counts = votes_of_item.counts(data.held_out_rows)
 
@@ -191,8 +199,7 @@ def fit_by_annotator(
         width = max(len(batch) for batch in batches)
         index = np.stack([np.pad(batch, (0, width - len(batch))) for batch in batches])
         votes = votes_of_item.votes(batches)
-        share_of_epoch = torch.bincount(votes.run, minlength=len(batches)) / panel.sum(1)
-        return LossSum(model.losses(data.features[index], votes, share_of_epoch), float(len(votes.run)))
+        return LossSum(model.summed_loss(data.features[index], votes), float(len(votes.run)))
 
     def evaluate() -> Mapping[str, float]:
         return {
@@ -256,7 +263,7 @@ class _VotesOfItems:
         )
 
 
-def _panel(data: AnnotatorData) -> Float[Tensor, "S M"]:
+def _votes_of_annotators(data: AnnotatorData) -> Float[Tensor, "S M"]:
     """How many training votes each annotator has in each run."""
     counts = [
         np.bincount(data.of_run(run).annotator_index, minlength=data.n_annotators)

@@ -22,7 +22,13 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from accord.preference.by_annotator import AnnotatorData, AnnotatorModel, fit_by_annotator, require_annotators
+from accord.preference.by_annotator import (
+    AnnotatorData,
+    AnnotatorModel,
+    VoteTerms,
+    fit_by_annotator,
+    require_annotators,
+)
 from accord.preference.head import HeadTraining
 from accord.randomness import keyed_seed
 
@@ -69,22 +75,17 @@ class Prototypes(nn.Module):
         """m_a of every annotator."""
         return (self.panel_logits[:, None] + self.own.view(self._shape)).softmax(-1)
 
-    @property
-    def ideals(self) -> Float[Tensor, "S M D"]:
-        """The annotators' ideal points."""
-        return self.mixtures @ self.points
-
-    def vote_logits(
+    def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]
-    ) -> Float[Tensor, " V"]:
-        return ideal_point_logits(outputs, self.ideals[runs, annotators], self.threshold[runs])
-
-    def prior_loss(self) -> Float[Tensor, " S"]:
-        """½ Σ_a |e_a|²."""
-        return 0.5 * self.own.view(self._shape).square().sum((1, 2))
+    ) -> VoteTerms:
+        """Logit and ½ |e_a|²."""
+        own = self.own.view(self._shape)[runs, annotators]
+        mixtures = (self.panel_logits[runs] + own).softmax(-1)
+        ideals = (mixtures[:, None] @ self.points[runs])[:, 0]
+        return VoteTerms(ideal_point_logits(outputs, ideals, self.threshold[runs]), 0.5 * own.square().sum(1))
 
     def panel_probs(self, outputs: Float[Tensor, "B D"], run: int) -> Float[Tensor, "B M"]:
-        ideals = self.ideals[run]
+        ideals = self.mixtures[run] @ self.points[run]
         distances = outputs.square().sum(1, keepdim=True) - 2 * outputs @ ideals.T + ideals.square().sum(1)
         return torch.sigmoid(self.threshold[run] - distances)
 

@@ -34,7 +34,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from accord.preference.annotator_heads import N_PANEL_OUTPUTS, moved_logits, panel_logits
-from accord.preference.by_annotator import AnnotatorData, AnnotatorModel, fit_by_annotator, require_annotators
+from accord.preference.by_annotator import (
+    AnnotatorData,
+    AnnotatorModel,
+    VoteTerms,
+    fit_by_annotator,
+    require_annotators,
+)
 from accord.preference.head import HeadTraining, standardisation
 from accord.randomness import keyed_rng, keyed_seed
 
@@ -46,10 +52,10 @@ FIRST_PRECISION = -3.0
 
 
 class Posterior(NamedTuple):
-    """q(z_a) of every annotator and run: a Gaussian per dimension."""
+    """q(z_a) of U annotators: a Gaussian per dimension."""
 
-    mean: Float[Tensor, "S M R"]
-    variance: Float[Tensor, "S M R"]
+    mean: Float[Tensor, "U R"]
+    variance: Float[Tensor, "U R"]
 
 
 def gaussian_kl(mean: Float[Tensor, "*B R"], variance: Float[Tensor, "*B R"]) -> Float[Tensor, "*B"]:
@@ -58,11 +64,11 @@ def gaussian_kl(mean: Float[Tensor, "*B R"], variance: Float[Tensor, "*B R"]) ->
 
 
 def pooled_evidence(
-    pull: Float[Tensor, "S M C R"], precision: Float[Tensor, "S M C R"], mask: Float[Tensor, "S M C"]
+    pull: Float[Tensor, "U C R"], precision: Float[Tensor, "U C R"], mask: Float[Tensor, "U C"]
 ) -> Posterior:
     """q(z_a) from the evidence of a's votes; `mask` is 1 for a vote and 0 for padding."""
-    total = 1.0 + (precision * mask[..., None]).sum(2)
-    return Posterior((pull * mask[..., None]).sum(2) / total, 1.0 / total)
+    total = 1.0 + (precision * mask[..., None]).sum(1)
+    return Posterior((pull * mask[..., None]).sum(1) / total, 1.0 / total)
 
 
 def mean_acceptance(mean: Float[Tensor, "*B"], variance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
@@ -92,31 +98,31 @@ class VoteEncoder(nn.Module):
         self.of_text = nn.Parameter(_uniform(self._text_shape, generator))
         self.of_evidence = nn.Parameter(_uniform(self._evidence_shape, generator))
 
-    def posterior(self) -> Posterior:
-        """q(z_a) of everybody."""
-        of_text = self.of_text.view(self._text_shape)[:, None]
-        hidden = torch.tanh(self.texts @ of_text[:, :, :-1] + of_text[:, :, -1:])
-        signs = self.signs[..., None]
-        evidence = torch.cat([hidden, signs * hidden, signs], -1) @ self.of_evidence.view(self._evidence_shape)[:, None]
+    def posterior(self, runs: Int[Tensor, " U"], annotators: Int[Tensor, " U"]) -> Posterior:
+        """q(z_a) of these annotators."""
+        of_text = self.of_text.view(self._text_shape)[runs]
+        hidden = torch.tanh(self.texts[runs, annotators] @ of_text[:, :-1] + of_text[:, -1:])
+        signs = self.signs[runs, annotators, :, None]
+        evidence = torch.cat([hidden, signs * hidden, signs], -1) @ self.of_evidence.view(self._evidence_shape)[runs]
         pull, raw_precision = evidence.chunk(2, dim=-1)
-        return pooled_evidence(pull, F.softplus(raw_precision + FIRST_PRECISION), self.mask)
+        return pooled_evidence(pull, F.softplus(raw_precision + FIRST_PRECISION), self.mask[runs, annotators])
 
-    def vote_logits(
+    def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]
-    ) -> Float[Tensor, " V"]:
-        q = self.posterior()
+    ) -> VoteTerms:
+        """Logit for one draw of z_a per annotator, and KL(q(z_a) ‖ N(0, I))."""
+        n_annotators = self.mask.shape[1]
+        pairs, number = torch.unique(runs * n_annotators + annotators, return_inverse=True)
+        q = self.posterior(pairs // n_annotators, pairs % n_annotators)
         drawn = q.mean + q.variance.sqrt() * torch.randn_like(q.mean)
-        return moved_logits(outputs, drawn[runs, annotators])
-
-    def prior_loss(self) -> Float[Tensor, " S"]:
-        """Σ_a KL(q(z_a) ‖ N(0, I))."""
-        return gaussian_kl(*self.posterior()).sum(1)
+        return VoteTerms(moved_logits(outputs, drawn[number]), gaussian_kl(*q)[number])
 
     def panel_probs(self, outputs: Float[Tensor, "B D"], run: int) -> Float[Tensor, "B M"]:
-        q = self.posterior()
+        n_annotators = self.mask.shape[1]
+        q = self.posterior(torch.full((n_annotators,), run), torch.arange(n_annotators))
         directions = outputs[:, N_PANEL_OUTPUTS:]
-        mean = panel_logits(outputs)[:, None] + directions @ q.mean[run].T
-        return mean_acceptance(mean, directions.square() @ q.variance[run].T)
+        mean = panel_logits(outputs)[:, None] + directions @ q.mean.T
+        return mean_acceptance(mean, directions.square() @ q.variance.T)
 
 
 def fit_variational(data: AnnotatorData, *, latent_size: int, seed: int, training: HeadTraining) -> AnnotatorModel:
