@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def main() -> int:
         command = rate_command(Path(folder), options)
         process, printed = start(command)
         try:
-            found = asyncio.run(play(printed, options))
+            found = asyncio.run(play(printed, options, process.pid))
         finally:
             process.kill()
             process.wait()
@@ -48,7 +48,8 @@ def main() -> int:
     n_unknown = len(exported.keys() - found.answers.keys())
     print(f"{len(printed['links'])} annotators, {os.cpu_count()} cores, {len(found.answers)} answers confirmed")
     for load, milliseconds in found.times.items():
-        print(f"{load.ljust(6)} " + summary(milliseconds, found.seconds[load]))
+        print(f"{load.ljust(6)} {summary(milliseconds, found.seconds[load])}")
+        print(f"       server: {1000 * found.processor[load] / len(milliseconds):.2f} ms of processor time a save")
     print(f"after SIGKILL and restart: {n_missing} confirmed answers missing or changed, {n_unknown} that nobody sent")
     print(f"asked again after 429 or 503: {found.n_retries}")
     is_fast = percentile(found.times["waves"], 0.99) < options.limit_ms
@@ -105,6 +106,7 @@ class Found:
         self.answers: dict[tuple[str, str, str], str] = {}
         self.times: dict[str, list[float]] = {"waves": [], "flood": []}
         self.seconds: dict[str, float] = {}
+        self.processor: dict[str, float] = {}
         self.n_retries = 0
 
 
@@ -117,10 +119,13 @@ class Annotator:
         self.cookie = self.csrf = ""
         self.open: list[tuple[str, str, str, list[str]]] = []
 
-    async def begin(self) -> None:
-        """Consent, and look at the first page."""
+    async def connect(self) -> None:
         host, port = self.origin.removeprefix("http://").split(":")
         self.reader, self.writer = await asyncio.open_connection(host, int(port))
+
+    async def begin(self) -> None:
+        """Consent, and look at the first page."""
+        await self.connect()
         page = await self.get(f"{self.path}/welcome")
         fields = f"csrf={csrf_of(page)}&consent=yes"
         status, _, _ = await self.ask("POST", f"{self.path}/welcome", fields, "application/x-www-form-urlencoded")
@@ -170,16 +175,17 @@ class Annotator:
         return int(first.split()[1]), headers, content.decode()
 
 
-async def play(printed: dict[str, Any], options: argparse.Namespace) -> Found:
-    """Both loads, one after the other."""
+async def play(printed: dict[str, Any], options: argparse.Namespace, server: int) -> Found:
+    """Both loads, one after the other; `server` is the process that is asked."""
     found = Found()
     annotators = [Annotator(name, link, found) for name, link in printed["links"].items()]
     for annotator in annotators:
         await annotator.begin()
     for load, run in (("waves", waves), ("flood", flood)):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), processor_seconds(server)
         await run(annotators, options.answers)
         found.seconds[load] = time.perf_counter() - began
+        found.processor[load] = processor_seconds(server) - used
     for annotator in annotators:
         annotator.writer.close()
     return found
@@ -209,8 +215,7 @@ async def flood(annotators: Sequence[Annotator], n_answers: int) -> None:
 async def read_export(admin: str) -> dict[tuple[str, str, str], str]:
     """(annotator, text, question) -> label."""
     reader = Annotator("admin", admin, Found())
-    host, port = reader.origin.removeprefix("http://").split(":")
-    reader.reader, reader.writer = await asyncio.open_connection(host, int(port))
+    await reader.connect()
     rows = [json.loads(line) for line in (await reader.get(f"{reader.path}/export.jsonl")).splitlines()]
     reader.writer.close()
     return {
@@ -218,6 +223,15 @@ async def read_export(admin: str) -> dict[tuple[str, str, str], str]:
         for row in rows
         for rating in row["annotations"]
     }
+
+
+def processor_seconds(process: int) -> float:
+    """User and system time of a process so far; nan where there is no /proc (proc_pid_stat(5), fields 14 and 15)."""
+    path = Path(f"/proc/{process}/stat")
+    if not path.exists():
+        return float("nan")
+    fields = path.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def csrf_of(page: str) -> str:
@@ -245,8 +259,6 @@ def summary(milliseconds: Sequence[float], seconds: float) -> str:
     numbers = "  ".join(f"{name} {value:6.1f} ms" for name, value in shown.items())
     return f"{numbers}  {len(milliseconds)} saves, {len(milliseconds) / seconds:.0f} a second"
 
-
-Load = Callable[[Sequence[Annotator], int], Awaitable[None]]
 
 if __name__ == "__main__":
     sys.exit(main())

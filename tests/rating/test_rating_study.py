@@ -200,3 +200,11 @@ def test_known_answers_to_one_prompt_share_a_page_where_texts_do(opened: Any, tm
     rows = store.read("SELECT sheet, completion FROM texts WHERE expected IS NOT NULL ORDER BY id")
     assert [row["completion"] for row in rows] == ["a", "b", "c"]
     assert rows[0]["sheet"] == rows[1]["sheet"] != rows[2]["sheet"]
+
+
+def test_the_known_answers_of_the_documentation_are_some(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "rating.md").read_text(encoding="utf-8")
+    written = re.findall(r"`checks.jsonl`:\n\n```json\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "checks.jsonl"
+    path.write_text(written[0], encoding="utf-8")
+    assert [check.labels("relevance") for check in read_checks(path, load_form("rule-of-thumb"))] == [("1",)]
