@@ -73,7 +73,7 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     folder = tmp_path / "out"
     assert {path.name for path in folder.iterdir()} == {
         *("stage.json", MANIFEST_FILE, "results.json", "recover.md", "recovery.csv", "differences.csv"),
-        *("verdict.json", "summary.json", "reliability.json", "too_few_votes.jsonl"),
+        *("verdict.json", "summary.json", "reliability.json", "too_few_votes.jsonl", "budget.csv"),
     }
     found = results(folder)
     for keep in (1, 2, 3):
@@ -179,7 +179,7 @@ def test_votes_as_counts(tmp_path: Path) -> None:
     folder = run(tmp_path, rows, settings)
     summary = read_json(folder / "summary.json")
     assert summary["n_annotators"] is None
-    assert summary["left_out"][0] == (
+    assert summary["not_run"][0] == (
         "estimator 'dawid_skene' needs to know who voted, and here annotators are unknown. Leave it out."
     )
     found = results(folder)
@@ -240,7 +240,7 @@ def test_seats_are_no_people(tmp_path: Path) -> None:
     folder = run(tmp_path, rows, settings)
     summary = read_json(folder / "summary.json")
     assert summary["n_annotators"] is None
-    assert any("dawid_skene" in line for line in summary["left_out"])
+    assert any("dawid_skene" in line for line in summary["not_run"])
     with pytest.raises(ConfigError, match=r"^hide is 'people', but the annotators of this data are unknown"):
         run(tmp_path, rows, replace(settings, hide="people"), name="people")
 
@@ -297,3 +297,14 @@ def test_the_test_split_is_left_alone(tmp_path: Path) -> None:
         ConfigError, match=r"^No item outside split test \(found splits: test\)\. Say which to use with"
     ):
         run(tmp_path, only_test, name="only")
+
+
+def test_a_simulation_brings_its_truth(tmp_path: Path) -> None:
+    rows = corpus()
+    shares = [{"id": row["id"], "acceptance": 0.5, "vote_share": 0.4} for row in rows]
+    settings = replace(NO_TEXT, truth=str(write_rows(tmp_path / "truth.jsonl", shares)))
+    found = results(run(tmp_path, rows, settings))
+    assert found["annotated/1/truth_error", "add_1"]["value"] > 0
+    write_rows(tmp_path / "truth.jsonl", shares[1:])
+    with pytest.raises(DataError, match=r"truth\.jsonl has no line for item 'i00' \(1 missing\)\. Expected every item"):
+        run(tmp_path, rows, settings, name="other")

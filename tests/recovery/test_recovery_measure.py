@@ -12,6 +12,7 @@ from accord.records import Annotation, Item
 from accord.recovery.hide import Estimate, Hiding, hide_votes
 from accord.recovery.measure import (
     Measured,
+    Truth,
     difference,
     leave_one_out_log_loss,
     measure,
@@ -189,3 +190,18 @@ def test_reliability_of_a_right_model_lies_on_the_diagonal() -> None:
     curve = reliability(items, hidings, [Estimate((np.arange(2000) + 0.5) / 2000)] * 3)
     np.testing.assert_allclose(curve.predicted, curve.observed, atol=0.06)
     assert curve.n.sum() == pytest.approx(items.n_votes.sum())
+
+
+def test_a_simulations_truth_by_hand() -> None:
+    """Said .8 and .4, without slips 1 and .4; votes accept with .7 and .3, people with .9 and .2: mean squares."""
+    items = count_items(
+        Prepared([Item(name, "p", name, votes={"yes": 1, "no": 1}) for name in "xy"], load_scheme("yes-no"))
+    )
+    hiding = Hiding(np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]), None, None)
+    said = Estimate(np.array([0.8, 0.4]), None, np.array([1.0, 0.4]))
+    estimates = {"constant": [Estimate(np.array([0.5, 0.5]))], "q": [said]}
+    truth = Truth(np.array([0.7, 0.3]), np.array([0.9, 0.2]))
+    found = measure(items, [hiding], estimates, prompts=np.array([0, 0]), truth=truth, n_resamples=10, seed=0)
+    assert found.number("truth_error", "q").value == pytest.approx(0.01)
+    assert found.number("latent_error", "q").value == pytest.approx((0.01 + 0.04) / 2)
+    assert found.number("latent_error", "constant").value == pytest.approx((0.16 + 0.09) / 2)

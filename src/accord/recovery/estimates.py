@@ -25,12 +25,11 @@ from accord.randomness import keyed_seed
 from accord.recovery.hide import Estimate, Hiding
 from accord.recovery.judged_items import JudgedItems
 from accord.recovery.settings import RecoverSettings, TextSettings
-from accord.recovery.text_estimators import estimate_texts
+from accord.recovery.text_estimators import BY_ANNOTATOR, estimate_texts
 from accord.recovery.vote_estimators import CROWD_KIT, VOTE_ESTIMATORS
 
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
-BY_ANNOTATOR = ("annotator_heads", "pluralistic", "variational")
-TEXT_ESTIMATORS = OBJECTIVES
+TEXT_ESTIMATORS = (*OBJECTIVES, *BY_ANNOTATOR)
 SLOW = ("pluralistic", "variational", *CROWD_KIT)
 LEAST_GROUPS = 3
 """To be fitted on one group, selected on another, and tried on a third."""
@@ -200,20 +199,23 @@ def _estimate_texts(
 
 
 def _can_learn(name: str, hiding: Hiding) -> bool:
-    """Whether there are enough items with two visible votes, for an objective that needs them."""
+    """Whether enough items have two visible votes, or two annotators are visible, for a model that needs them."""
+    if name in BY_ANNOTATOR:
+        assert hiding.visible_annotations is not None, "choose_text_estimators leaves this out"
+        return len(np.unique(hiding.visible_annotations.annotator_index)) >= 2
     n = hiding.visible.sum(axis=1)
     return name not in NEED_PAIRS or float(np.mean(n[n > 0] >= 2)) >= MIN_SHARE_OF_PAIRS
 
 
 def _text_estimate(stored: Stored, hiding: Hiding) -> Estimate:
     """q with the number of votes it is worth: the model's own, or fitted to all visible votes."""
-    q = stored["acceptance"]
+    q, latent = stored["acceptance"], stored.get("latent")
     if "strength" in stored:
-        return Estimate(q, stored["strength"])
-    if np.isnan(q).any():
-        return Estimate(q, np.full(len(q), np.nan))
-    strength = fit_prior_strength(q, hiding.visible[:, 1], hiding.visible.sum(axis=1))
-    return Estimate(q, np.full(len(q), strength))
+        return Estimate(q, stored["strength"], latent)
+    strength = np.nan
+    if not np.isnan(q).any():
+        strength = fit_prior_strength(q, hiding.visible[:, 1], hiding.visible.sum(axis=1))
+    return Estimate(q, np.full(len(q), strength), latent)
 
 
 # -- files ------------------------------------------------------------------------------------------------------

@@ -35,11 +35,13 @@ class Hiding(NamedTuple):
 class Estimate(NamedTuple):
     """Each item's acceptance, and the weight a + b of the Beta(a, b) that its share is believed to have.
 
-    nan where there is no answer; `weight` is None where the estimator gives a number and no distribution.
+    nan where there is no answer; `weight` is None where the estimator gives a number and no distribution. `latent`:
+    what a denoiser thinks people would say without slips; None: the same as `acceptance`.
     """
 
     acceptance: Float[np.ndarray, " N"]
     weight: Float[np.ndarray, " N"] | None = None
+    latent: Float[np.ndarray, " N"] | None = None
 
 
 def hide_votes(items: LabelledItems, *, keep: Sequence[int], seed: int) -> list[Hiding]:

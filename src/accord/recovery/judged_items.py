@@ -8,21 +8,24 @@ import msgspec
 import numpy as np
 from jaxtyping import Int
 
+from accord.artifacts import read_jsonl
 from accord.data.labels import annotations_for
 from accord.data.prepare import prepare_scheme, read_source
 from accord.data.prepared import SCHEME_FILE, Prepared, load_prepared
 from accord.data.settings import PrepareSettings
 from accord.data.splits import connected_components
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DataError
 from accord.preference.labelled import LabelledItems, count_items
 from accord.records import Item
+from accord.recovery.measure import Truth
 from accord.recovery.settings import RecoverSettings
 
 
 class JudgedItems(NamedTuple):
     """`annotators`: names by annotator number. `has_people`: somebody voted twice, so annotators are people and no
     seats. `prompts`: a number per prompt, -1 for a text without. `bundles`: items with the same number must not be on
-    two sides of a fold (one group, or identical texts). `n_set_aside`: items of other splits."""
+    two sides of a fold (one group, or identical texts). `n_set_aside`: items of other splits. `truth`: of a
+    simulation."""
 
     prepared: Prepared
     labelled: LabelledItems
@@ -31,6 +34,7 @@ class JudgedItems(NamedTuple):
     prompts: Int[np.ndarray, " N"]
     bundles: list[int]
     n_set_aside: int
+    truth: Truth | None
 
 
 def read_judged_items(source: Path, settings: RecoverSettings) -> JudgedItems:
@@ -62,6 +66,7 @@ def read_judged_items(source: Path, settings: RecoverSettings) -> JudgedItems:
             ]
         ),
         n_set_aside,
+        _read_truth(Path(settings.truth), labelled.ids) if settings.truth else None,
     )
 
 
@@ -74,6 +79,23 @@ def _read(source: Path, settings: RecoverSettings) -> Prepared:
     reading = PrepareSettings(scheme=settings.scheme, question=settings.question, prompts="optional")
     scheme = prepare_scheme(reading)
     return Prepared(read_source(source, settings=reading, scheme=scheme).items, scheme)
+
+
+class _TrueShares(msgspec.Struct):
+    """A line of the file of true shares."""
+
+    id: str
+    acceptance: float
+    vote_share: float
+
+
+def _read_truth(path: Path, ids: Sequence[str]) -> Truth:
+    found = {row.id: row for row in read_jsonl(path, _TrueShares)}
+    missing = [name for name in ids if name not in found]
+    if missing:
+        raise DataError(f"{path} has no line for item {missing[0]!r} ({len(missing)} missing). Expected every item.")
+    rows = [found[name] for name in ids]
+    return Truth(np.array([row.vote_share for row in rows]), np.array([row.acceptance for row in rows]))
 
 
 def _of_splits(items: Sequence[Item], splits: Sequence[str]) -> list[Item]:

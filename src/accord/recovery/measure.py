@@ -27,9 +27,18 @@ CLIP = 0.001
 """Predictions are kept within [CLIP, 1 - CLIP] for the log-loss: a raw share of one vote is certain."""
 PER_VOTE = ("log_loss", "brier", "explained_gap")
 PER_ITEM = ("ece", "entropy_error", "manhattan", "spearman", "regret", f"coverage_{LEVEL * 100:.0f}")
-METRICS = (*PER_VOTE, *PER_ITEM)
+AGAINST_TRUTH = ("truth_error", "latent_error")
+METRICS = (*PER_VOTE, *PER_ITEM, *AGAINST_TRUTH)
 HIGHER_IS_BETTER = ("explained_gap", "spearman")
 LEVEL_OF_INTERVALS = 0.95
+
+
+class Truth(NamedTuple):
+    """What a simulation knows of each item: the probability that a vote accepts, slips included, and the share of
+    people who would accept it."""
+
+    vote_share: Float[np.ndarray, " N"]
+    acceptance: Float[np.ndarray, " N"]
 
 
 class Number(NamedTuple):
@@ -73,6 +82,7 @@ def measure(
     estimates: Mapping[str, Sequence[Estimate]],
     *,
     prompts: Int[np.ndarray, " N"],
+    truth: Truth | None = None,
     n_resamples: int,
     seed: int,
 ) -> Measured:
@@ -82,12 +92,13 @@ def measure(
         hidings: one per seed, of one `keep`.
         estimates: one per hiding, for the first so many hidings; `constant` has all.
         prompts: a number per prompt, negative where there is none: completions of one prompt are compared.
+        truth: adds the squared errors of acceptance and latent acceptance.
 
     An estimator that leaves any target without an answer is undefined (nan).
     """
     units = _units(items)
     lengths = {name: len(found) for name, found in estimates.items()}
-    judged = [_judged(items, hiding, units, prompts) for hiding in hidings]
+    judged = [_judged(items, hiding, units, prompts, truth) for hiding in hidings]
     numbers: dict[tuple[str, str], Number] = {}
     matched: dict[tuple[str, str, int], Number] = {}
     for n_hidings in sorted(set(lengths.values())):
@@ -185,6 +196,7 @@ class _Judged(NamedTuple):
     entry_mass: Float[np.ndarray, " E"]
     entry_cell: Int[np.ndarray, " E"]
     noise: Float[np.ndarray, " N"]
+    truth: Truth | None
 
 
 def _units(items: LabelledItems) -> _Units:
@@ -197,7 +209,9 @@ def _units(items: LabelledItems) -> _Units:
     return _Units(groups, n_groups, keys, n_annotators, keys // n_annotators, keys % n_annotators)
 
 
-def _judged(items: LabelledItems, hiding: Hiding, units: _Units, prompts: Int[np.ndarray, " N"]) -> _Judged:
+def _judged(
+    items: LabelledItems, hiding: Hiding, units: _Units, prompts: Int[np.ndarray, " N"], truth: Truth | None
+) -> _Judged:
     rows = np.flatnonzero(hiding.is_target)
     n_hidden = hiding.hidden.sum(axis=1)
     mass = np.divide(items.n_votes, n_hidden, out=np.zeros(len(n_hidden)), where=n_hidden > 0)
@@ -222,6 +236,7 @@ def _judged(items: LabelledItems, hiding: Hiding, units: _Units, prompts: Int[np
         entry_mass,
         entry_cell,
         vote_noise(items.votes),
+        truth,
     )
 
 
@@ -255,7 +270,7 @@ def _block(
         n_clusters = min(n_clusters, len(np.unique(annotators)))
     drawn_groups = resampled_sums(groups[np.unique(cell_groups)], n_resamples=n_resamples, rng=rng)
     per_vote = _per_vote(np.vstack([cells.sum(axis=0), drawn]), names)
-    per_item = _per_item(np.vstack([groups.sum(axis=0), drawn_groups]), names)
+    per_item = _per_item(np.vstack([groups.sum(axis=0), drawn_groups]), names, _metrics_per_item(judged[0]))
     n_groups = len(np.unique(cell_groups))
     found = {key: Number(float(values[0]), values[1:], n_clusters - 1) for key, values in per_vote.items()}
     return found | {key: Number(float(values[0]), values[1:], n_groups - 1) for key, values in per_item.items()}
@@ -278,16 +293,16 @@ def _cell_sums(one: _Judged, estimates: Sequence[Estimate], units: _Units) -> Fl
 
 
 def _group_sums(one: _Judged, estimates: Sequence[Estimate], units: _Units) -> Float[np.ndarray, "G S"]:
-    """Per group, for each estimator and each metric of PER_ITEM: Σ values and Σ weights."""
+    """Per group, for each estimator and each of `_metrics_per_item`: Σ values and Σ weights."""
     columns = [column for estimate in estimates for pair in _item_values(one, estimate) for column in pair]
     return np.stack([np.bincount(one.groups, weights=column, minlength=units.n_groups) for column in columns], axis=1)
 
 
 def _item_values(one: _Judged, estimate: Estimate) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(values, weights) per target, in the order of PER_ITEM."""
+    """(values, weights) per target, in the order of `_metrics_per_item`."""
     q, ones = estimate.acceptance[one.rows], np.ones(len(one.rows))
     if np.isnan(q).any():
-        return [(np.full(len(q), np.nan), ones)] * len(PER_ITEM)
+        return [(np.full(len(q), np.nan), ones)] * len(_metrics_per_item(one))
     pairs = np.stack([1 - q, q], axis=1), np.stack([1 - one.shares, one.shares], axis=1)
     entropies = [entr(pair).sum(axis=1) for pair in pairs]
     return [
@@ -297,7 +312,21 @@ def _item_values(one: _Judged, estimate: Estimate) -> list[tuple[np.ndarray, np.
         (spearman_values(q, one.shares), ones),
         regret_values(q, one.shares, one.prompts),
         (_covered(one, estimate), ones),
+        *((values, ones) for values in _truth_errors(one, estimate)),
     ]
+
+
+def _metrics_per_item(one: _Judged) -> tuple[str, ...]:
+    return PER_ITEM if one.truth is None else (*PER_ITEM, *AGAINST_TRUTH)
+
+
+def _truth_errors(one: _Judged, estimate: Estimate) -> list[Float[np.ndarray, " T"]]:
+    """Squared errors in the order of AGAINST_TRUTH; none without a truth."""
+    if one.truth is None:
+        return []
+    latent = estimate.acceptance if estimate.latent is None else estimate.latent
+    pairs = ((estimate.acceptance, one.truth.vote_share), (latent, one.truth.acceptance))
+    return [(found[one.rows] - true[one.rows]) ** 2 for found, true in pairs]
 
 
 def _covered(one: _Judged, estimate: Estimate) -> Float[np.ndarray, " T"]:
@@ -323,12 +352,14 @@ def _per_vote(sums: Float[np.ndarray, "R S"], names: Sequence[str]) -> dict[tupl
     return found
 
 
-def _per_item(sums: Float[np.ndarray, "R S"], names: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
-    pairs = sums.reshape(len(sums), len(names), len(PER_ITEM), 2)
+def _per_item(
+    sums: Float[np.ndarray, "R S"], names: Sequence[str], metrics: Sequence[str]
+) -> dict[tuple[str, str], np.ndarray]:
+    pairs = sums.reshape(len(sums), len(names), len(metrics), 2)
     return {
         (metric, name): _ratio(pairs[:, column, number, 0], pairs[:, column, number, 1])
         for column, name in enumerate(names)
-        for number, metric in enumerate(PER_ITEM)
+        for number, metric in enumerate(metrics)
     }
 
 

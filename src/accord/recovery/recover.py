@@ -12,6 +12,7 @@ from torch import Tensor
 from accord.artifacts import SCRATCH_DIR, Stage, open_stage
 from accord.data.prepared import SCHEME_FILE
 from accord.data.schemes import SCHEMES
+from accord.data.traits import Traits, load_traits, read_traits, traits_file
 from accord.errors import AccordError, ConfigError
 from accord.preference.labelled import in_groups
 from accord.pretrained import content_name
@@ -31,13 +32,16 @@ from accord.recovery.estimates import (
 from accord.recovery.hide import Estimate, Hiding, hide_panel, hide_people, hide_votes
 from accord.recovery.judged_items import JudgedItems, read_judged_items
 from accord.recovery.measure import Measured, measure, reliability
+from accord.recovery.panel import PanelStudy, study_panel
 from accord.recovery.recovered_files import Question, Recovered, write_recovered
 from accord.recovery.settings import RecoverSettings
 from accord.recovery.vote_estimators import choose_vote_estimators
 from accord.statistics.proper_scores import ReliabilityCurve
+from accord.statistics.resampling import Interval
 
 VERSION = 1
-PLAIN_BASELINES = ("beta_prior", "add_s", "add_1", "share", "constant")
+BETA_PRIOR = "beta_prior"
+PLAIN_BASELINES = (BETA_PRIOR, "add_s", "add_1", "share", "constant")
 """What others are compared with where no text model runs: the first of these that was asked for."""
 
 logger = logging.getLogger("accord")
@@ -63,17 +67,18 @@ def recover_stage(items: Path, *, output_dir: Path, settings: RecoverSettings, s
         return stage.folder
     try:
         judged = read_judged_items(items, settings)
-        plan, left_out = _plan(judged, settings, seed=seed)
+        traits = read_traits(Path(settings.traits)) if settings.traits else load_traits(items)
+        plan, not_run = _plan(judged, settings, seed=seed)
         _hide(judged, settings, seed=seed, number=0)  # so that it is refused before anything is computed
         features_path = stage.folder / SCRATCH_DIR / "features.safetensors"
         features = encode_items(judged, settings, path=features_path) if plan.texts else None
     except AccordError:
         stage.abandon()
         raise
-    for line in left_out:
+    for line in not_run:
         logger.warning("%s", line)
-    recovered = _recover(stage, judged, plan, features, settings, seed=seed)
-    write_recovered(stage, judged, recovered, left_out, settings, seed=seed)
+    recovered, study = _recover(stage, judged, plan, features, traits, settings, seed=seed)
+    write_recovered(stage, judged, recovered, study, not_run, settings, seed=seed)
     stage.finish()
     return stage.folder
 
@@ -83,11 +88,17 @@ def recover_stage(items: Path, *, output_dir: Path, settings: RecoverSettings, s
 
 def _open(items: Path, output_dir: Path, settings: RecoverSettings, seed: int) -> Stage:
     inputs: dict[str, Path | str] = {"items": items}
-    beside = Path(items).with_name(SCHEME_FILE)
     if settings.scheme not in ("", *SCHEMES):
         inputs["scheme"] = settings.scheme
-    elif not settings.scheme and Path(items).is_file() and beside.is_file():
+    beside = Path(items).with_name(SCHEME_FILE)
+    if not settings.scheme and Path(items).is_file() and beside.is_file():
         inputs["scheme beside"] = beside
+    if settings.traits:
+        inputs["traits"] = Path(settings.traits)
+    elif Path(items).is_file() and traits_file(items).is_file():
+        inputs["traits beside"] = traits_file(items)
+    if settings.truth:
+        inputs["truth"] = Path(settings.truth)
     if settings.objectives != ("none",):
         inputs["model"] = content_name(settings.model)
     return open_stage(output_dir, stage="recover", version=VERSION, settings=settings, seed=seed, inputs=inputs)
@@ -128,14 +139,22 @@ def _hide(judged: JudgedItems, settings: RecoverSettings, *, seed: int, number: 
 
 
 def _recover(
-    stage: Stage, judged: JudgedItems, plan: Plan, features: Tensor | None, settings: RecoverSettings, *, seed: int
-) -> Recovered:
-    """Everything measured, one keep after the other."""
+    stage: Stage,
+    judged: JudgedItems,
+    plan: Plan,
+    features: Tensor | None,
+    traits: Traits,
+    settings: RecoverSettings,
+    *,
+    seed: int,
+) -> tuple[Recovered, PanelStudy]:
+    """Everything measured, one keep after the other; the panel by the first hiding of the largest keep."""
     questions = _questions(plan)
     by_question: dict[str, dict[int, Measured]] = {question.name: {} for question in questions}
     curves: dict[str, Any] = {question.name: {} for question in questions}
     is_target = np.zeros(len(judged.labelled.ids), dtype=bool)
     labelled = judged.labelled if judged.has_people else judged.labelled._replace(annotations=None)
+    shown: dict[str, np.ndarray] = {}
     with progress("Recovering", plan.n_estimates * len(settings.keep)) as advance:
         for position, keep in enumerate(settings.keep):
             hidings = [_hide(judged, settings, seed=seed, number=k)[position] for k in range(settings.seeds)]
@@ -146,18 +165,40 @@ def _recover(
             is_target |= np.any([hiding.is_target for hiding in hidings], axis=0)
             for question in questions:
                 estimates = _estimates(question.name, answers, hidings)
+                if keep == max(settings.keep):
+                    shown |= {name: found[0].acceptance for name, found in estimates.items()}
                 by_question[question.name][keep] = measure(
                     labelled,
                     hidings,
                     estimates,
                     prompts=judged.prompts,
+                    truth=judged.truth,
                     n_resamples=settings.n_resamples,
                     seed=keyed_seed(seed, "recover", "measure", question.name),
                 )
                 curves[question.name][keep] = {
                     name: _points(reliability(labelled, hidings, found)) for name, found in estimates.items()
                 }
-    return Recovered(questions, by_question, curves, is_target)
+    annotated = by_question["annotated"]
+    study = study_panel(
+        judged,
+        is_target=is_target,
+        measured=[(k, _brier(found)) for k, found in annotated.items() if BETA_PRIOR in found.n_hidings],
+        hiding=_hide(judged, settings, seed=seed, number=0)[settings.keep.index(max(settings.keep))],
+        estimates=shown,
+        text=next((question.baseline for question in questions if question.name == "unseen"), None),
+        traits=traits,
+        budget=settings.budget,
+        target=settings.target,
+        n_resamples=settings.n_resamples,
+        seed=keyed_seed(seed, "recover", "panel"),
+    )
+    return Recovered(questions, by_question, curves, is_target), study
+
+
+def _brier(measured: Measured) -> Interval:
+    number = measured.number("brier", BETA_PRIOR)
+    return Interval(number.value, *number.interval)
 
 
 def _baselines(votes: Sequence[str], texts: Sequence[str]) -> list[str]:

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from accord.artifacts import Stage, replacing, write_json, write_jsonl
 from accord.randomness import keyed_rng
 from accord.records import Measurement
 from accord.recovery.judged_items import JudgedItems
 from accord.recovery.measure import CLIP, LEVEL_OF_INTERVALS, PER_VOTE, Measured, leave_one_out_log_loss, vote_noise
+from accord.recovery.panel import PanelStudy, panel_lines, panel_parts, write_panel
 from accord.recovery.recovered_tables import differences_csv, recovery_csv, recovery_page
 from accord.recovery.settings import RecoverSettings
 from accord.recovery.verdict import LEAST_GROUPS, Compared, Verdict, compare, decide
@@ -38,14 +40,15 @@ class Recovered(NamedTuple):
     questions: list[Question]
     by_question: dict[str, dict[int, Measured]]
     reliability: dict[str, Any]
-    is_target: np.ndarray
+    is_target: Bool[np.ndarray, " N"]
 
 
 def write_recovered(
     stage: Stage,
     judged: JudgedItems,
     recovered: Recovered,
-    left_out: Sequence[str],
+    study: PanelStudy,
+    not_run: Sequence[str],
     settings: RecoverSettings,
     *,
     seed: int,
@@ -53,7 +56,7 @@ def write_recovered(
     """Compare, decide, and write everything.
 
     Args:
-        left_out: a line for every estimator that could not take part.
+        not_run: a line for every estimator that could not take part.
     """
     labelled = judged.labelled
     n_groups = len(set(labelled.clusters[recovered.is_target]))
@@ -66,7 +69,9 @@ def write_recovered(
         verdicts.append(decide(question.name, by_keep, found, baseline=question.baseline, n_groups=n_groups))
     signatures = dict(_signatures(recovered, judged, settings))
     references = _references(judged, recovered.is_target, settings, seed=seed)
-    summary = _summary(judged, recovered, references, left_out, settings)
+    summary = _summary(judged, recovered, references, not_run, settings)
+    used = verdicts[0].use
+    summary["panel"] = panel_lines(study, estimator=used)
     for line in [*summary["warnings"], *_too_few_line(summary)]:
         logger.warning("%s", line)
     write_jsonl(stage.path("too_few_votes.jsonl"), _too_few_rows(judged, recovered.is_target))
@@ -74,13 +79,16 @@ def write_recovered(
     write_json(stage.path("summary.json"), summary)
     write_json(stage.path("verdict.json"), verdicts)
     texts = {
-        "recover.md": recovery_page(recovered.by_question, compared, verdicts, summary),
+        "recover.md": recovery_page(
+            recovered.by_question, compared, verdicts, summary, panel_parts(study, estimator=used)
+        ),
         "recovery.csv": recovery_csv(recovered.by_question, signatures),
         "differences.csv": differences_csv(compared),
     }
     for name, text in texts.items():
         with replacing(stage.path(name)) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    write_panel(stage, study)
     write_json(stage.path("results.json"), [*_measurements(recovered, signatures), *references])
 
 
@@ -142,7 +150,7 @@ def _summary(
     judged: JudgedItems,
     recovered: Recovered,
     references: Sequence[Measurement],
-    left_out: Sequence[str],
+    not_run: Sequence[str],
     settings: RecoverSettings,
 ) -> dict[str, Any]:
     labelled = judged.labelled
@@ -167,7 +175,7 @@ def _summary(
             for keep, measured in by_keep.items()
             if any(np.isnan(measured.number("log_loss", name).value) for name in measured.n_hidings)
         },
-        "left_out": list(left_out),
+        "not_run": list(not_run),
         "warnings": _warnings(judged, recovered),
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.recovery.measure import CLIP, METRICS, Measured
+from accord.recovery.measure import AGAINST_TRUTH, CLIP, METRICS, Measured
 from accord.recovery.simulation_tables import markdown_table
 from accord.recovery.verdict import DECIDES, QUESTIONS, SURE, Compared, Verdict
 
@@ -19,9 +19,13 @@ Figures = Mapping[str, Mapping[int, Measured]]
 
 
 def recovery_page(
-    figures: Figures, compared: Sequence[Compared], verdicts: Sequence[Verdict], summary: Mapping[str, Any]
+    figures: Figures,
+    compared: Sequence[Compared],
+    verdicts: Sequence[Verdict],
+    summary: Mapping[str, Any],
+    panel: Sequence[str],
 ) -> str:
-    """recover.md: the verdict, what was looked at, and a table for each question and keep."""
+    """recover.md: the verdict, what was looked at, a table for each question and keep, and what `panel` says."""
     parts = ["# Which estimator recovers the panel?", "\n".join(f"- {line}" for line in verdict_lines(verdicts))]
     parts += ["## What was looked at", "\n".join(f"- {line}" for line in summary_lines(summary))]
     for question, by_keep in figures.items():
@@ -30,7 +34,7 @@ def recovery_page(
         for keep, measured in by_keep.items():
             parts += [f"### {_visible(keep)}", _table(question, keep, measured, compared, ranks)]
         parts += ["Mean ranks: " + ", ".join(f"`{name}` {rank:.1f}" for name, rank in ranks.items()) + "."]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *panel]) + "\n"
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
@@ -52,7 +56,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     references = [f"{name} {value}" for name, value in summary["references"].items()]
     lines += [f"Of all votes of the judged items: {'; '.join(references)}."] if references else []
     lines += [f"Undefined at {where}: {', '.join(names)}." for where, names in summary["undefined"].items()]
-    return [*lines, *summary["left_out"], *summary["warnings"]]
+    return [*lines, *summary["not_run"], *summary["warnings"]]
 
 
 def recovery_csv(figures: Figures, signatures: Mapping[tuple[str, int, str, str], str]) -> str:
@@ -65,13 +69,30 @@ def recovery_csv(figures: Figures, signatures: Mapping[tuple[str, int, str, str]
                 counts = [measured.n_items, measured.n_hidings[name]]
                 rows.append([*cells, *counts, signatures[question, keep, metric, name]])
     header = ["question", "keep", "metric", "estimator", "value", "low", "high", "n_items", "n_hidings", "signature"]
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
 def differences_csv(compared: Sequence[Compared]) -> str:
     """differences.csv: one row per paired difference."""
     header = list(Compared.__struct_fields__)
-    return _csv(header, [[getattr(row, field) for field in header] for row in compared])
+    return csv_text(header, [[getattr(row, field) for field in header] for row in compared])
+
+
+def interval_text(value: float, low: float, high: float, *, digits: int = 3) -> str:
+    """`0.512 [0.470, 0.561]`; – where undefined."""
+    if math.isnan(low) or math.isnan(high):
+        return _number(value, digits=digits)
+    return f"{_number(value, digits=digits)} [{_number(low, digits=digits)}, {_number(high, digits=digits)}]"
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as CSV; nan becomes an empty cell."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
+    return file.getvalue()
 
 
 # -- steps ------------------------------------------------------------------------------------------------------
@@ -92,17 +113,17 @@ def _table(
     differences = {
         row.estimator: row for row in compared if (row.question, row.keep, row.metric) == (question, keep, DECIDES)
     }
-    others = [
-        metric
-        for metric in METRICS
-        if metric != DECIDES and any(not np.isnan(measured.number(metric, name).value) for name in measured.n_hidings)
-    ]
+    defined = {metric for (metric, _), number in measured.numbers.items() if not np.isnan(number.value)}
+    others = [metric for metric in METRICS if metric in defined and metric != DECIDES]
     names = [*ranks, *(name for name in measured.n_hidings if name not in ranks)]
     rows = []
     for name in names:
         number = measured.number(DECIDES, name)
-        loss = _interval(number.value, *number.interval)
-        cells = [_number(measured.number(metric, name).value) for metric in others]
+        loss = interval_text(number.value, *number.interval)
+        cells = [
+            _number(measured.number(metric, name).value, digits=4 if metric in AGAINST_TRUTH else 3)
+            for metric in others
+        ]
         rows.append([f"`{name}`", loss, _difference(differences.get(name)), *cells])
     return markdown_table(["estimator", DECIDES, "Δ", *others], rows)
 
@@ -111,13 +132,7 @@ def _difference(row: Compared | None) -> str:
     if row is None:
         return ""
     sure = f" {DAGGER}" if row.p_holm < SURE else ""
-    return _interval(row.difference, row.low, row.high, digits=4) + sure
-
-
-def _interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
-    if math.isnan(low) or math.isnan(high):
-        return _number(value, digits=digits)
-    return f"{_number(value, digits=digits)} [{_number(low, digits=digits)}, {_number(high, digits=digits)}]"
+    return interval_text(row.difference, row.low, row.high, digits=4) + sure
 
 
 def _number(value: float, *, digits: int = 3) -> str:
@@ -126,12 +141,3 @@ def _number(value: float, *, digits: int = 3) -> str:
 
 def _visible(keep: int) -> str:
     return f"{keep} visible vote{'' if keep == 1 else 's'}"
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
-    return file.getvalue()

@@ -139,10 +139,18 @@ class RecoverSettings(TextSettings):
     """Which question to use where annotations answer several. Empty: the scheme's."""
     splits: tuple[str, ...] = ()
     """Only items of these splits. Empty: all but test, which is not there to choose by."""
+    truth: str = ""
+    """Of a simulation: JSONL file with {"id", "acceptance", "vote_share"}, the true shares. Empty: unknown."""
     model: str = "builtin:minilm"
     """Pretrained encoder of the text models: local path, Hub id or builtin:minilm; it stays frozen."""
     max_length: int = 256
     """Tokens of prompt and completion together; a longer prompt loses its beginning."""
+    traits: str = ""
+    """File with the annotators' traits, for who is left out. Empty: annotators.jsonl beside the items."""
+    budget: int | None = None
+    """Votes that could be collected, for how many annotators are enough. Null: as many as there are."""
+    target: float = 0.8
+    """Part of the variance between items' shares that the recommended number of votes must explain."""
     n_folds: int = 5
     """Folds, by group; a text model never sees the fold that it predicts."""
     n_resamples: int = 1000

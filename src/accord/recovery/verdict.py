@@ -141,6 +141,8 @@ def _claims(question: str, by_keep: Mapping[int, Measured], *, subject: str) -> 
     """The smaller claim: `subject` against the best estimator without text, or against `constant`, at every keep."""
     pairs = []
     for keep, measured in by_keep.items():
+        if np.isnan(_value(measured, DECIDES, subject)):
+            continue
         plain = [name for name in measured.n_hidings if name in VOTE_ESTIMATORS]
         if question == "annotated":
             values = {name: _value(measured, DECIDES, name) for name in plain if name != subject}
