@@ -74,7 +74,15 @@ def fit_beta_prior(votes: Float[np.ndarray, "N 2"]) -> tuple[float, float]:
         a, b = strength * mean, strength * (1 - mean)
         return -float(np.average(betaln(a + kinds[:, 1], b + kinds[:, 0]) - betaln(a, b), weights=times))
 
-    found = minimize(loss, x0=[logit(start), 0.5], bounds=[(-12.0, 12.0), (low, high)], method="L-BFGS-B")
+    first = np.array([logit(start), 0.5])
+    # Without gradients, because L-BFGS-B's tiny matrix products start threads that wait for each other.
+    found = minimize(
+        loss,
+        x0=first,
+        bounds=[(-12.0, 12.0), (float(low), float(high))],
+        method="Nelder-Mead",
+        options={"initial_simplex": first + np.array([[0, 0], [0.5, 0], [0, 1]]), "xatol": 1e-6, "fatol": 1e-12},
+    )
     return float(expit(found.x[0])), float(np.exp(found.x[1]))
 
 
