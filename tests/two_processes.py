@@ -28,6 +28,7 @@ FITS: dict[str, dict[str, Any]] = {
     "prefix": {"tuning": "prefix", "objective": "dpm_rq"},
     "lora": {"tuning": "lora", "objective": "dpm_em", "normaliser": "ema"},
     "full": {"tuning": "full", "objective": "dpm_qr"},
+    "noise": {"tuning": "full", "objective": "votes_noise"},
     "uneven": {"tuning": "full", "objective": "dpm_free_energy", "batch_size": 6, "micro_batch_size": 4},
 }
 CALIBRATE = CalibrateSettings(learning_rate=1e-3, epochs=2, batch_size=4, micro_batch_size=1, eval_every=2)
