@@ -21,7 +21,7 @@ from toy_systems import system_writer
 
 MODELS = {"acceptance", "bertscore_p", "bertscore_r", "bertscore_f1", "meteor15"}
 VECTORS = {"embedding_average", "embedding_extrema", "embedding_greedy"}
-OFFLINE = tuple(name for name in METRICS if name not in MODELS | VECTORS)
+OFFLINE = tuple(name for name in METRICS if name not in MODELS | VECTORS | {"perplexity"})  # not of texts
 
 
 def scores(corpus: Corpus, names: tuple[str, ...] = OFFLINE) -> dict[str, evaluate_module.TextScores]:
