@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -166,6 +167,24 @@ def test_nothing_to_rate_is_said(serve: ServedMaker) -> None:
     served.people[0].rate_all()
     page = served.client.get(f"{served.people[1].link}/done")
     assert (page.status_code, "others have rated everything" in page.text) == (200, True)
+
+
+def test_an_answer_that_cannot_be_written_is_put_off(serve: ServedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: not confirmed, to be sent again; then it is saved."""
+    served = serve()
+    person = served.people[0]
+    person.agree()
+    item, question, completion, labels = questions_of(person.open() or "")[0]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("accord.rating.app.save_answer", refuse)
+        refused = person.save(item, question, labels[0])
+    assert (refused.status_code, refused.headers["retry-after"], refused.json()["reason"]) == (503, "2", "not_saved")
+    assert person.save(item, question, labels[0]).status_code == 200
+    assert served.given() == {("r1", completion, question): labels[0]}
 
 
 # -- blind ----------------------------------------------------------------------------------------------------------
@@ -373,6 +392,7 @@ def test_admin_sees_progress_flags_agreement_and_disagreement(serve: ServedMaker
     assert agreement["relevance"]["n"] == 9
     assert 0 < agreement["relevance"]["low"] <= agreement["relevance"]["alpha"] < agreement["relevance"]["high"] <= 1
     assert found["means"] is None
+    assert first.link.removeprefix("/a/") not in served.client.get(f"{served.admin}/live.json").text
 
 
 def test_means_come_only_with_the_end_and_the_end_is_final(serve: ServedMaker) -> None:

@@ -357,6 +357,14 @@ def test_bodies_that_are_no_answers_are_refused(person: Person) -> None:
         assert person.client.put(f"{person.link}/answers", content=raw, headers=kind).status_code == 400, raw[:20]
 
 
+def test_page_numbers_that_cannot_be_are_refused(person: Person) -> None:
+    """A number too long for the database, one too long for Python, digits of another script, none at all."""
+    for number in ("99999999999999999999", "9" * 5000, "²", "١", "-1", "1.0", "0x1", "one", "%00"):
+        assert person.client.get(f"{person.link}/tasks/{number}").status_code == 404, number[:30]
+        assert person.client.post(f"{person.link}/tasks/{number}/skip", json={}).status_code == 404, number[:30]
+    assert person.skip(0, "There is none").status_code == 404
+
+
 def test_bodies_of_another_type_are_refused(person: Person) -> None:
     """A form of another site can send text/plain or a form without asking first, but no JSON."""
     body = json.dumps(an_answer(person)).encode()

@@ -113,9 +113,9 @@ def require_open(connection: sqlite3.Connection, annotator: int) -> None:
 def _check_label(form: Form, question: str, label: str | None) -> None:
     asked = next((known for known in form.questions if known.name == question), None)
     if asked is None:
-        raise invalid(f"There is no question {question!r}. Expected one of: {_listed(form)}.")
+        raise invalid(f"There is no question {question[:100]!r}. Expected one of: {_listed(form)}.")
     if label is not None and label not in (known.value for known in asked.labels):
-        raise invalid(f"Question {question!r} has no label {label!r}.")
+        raise invalid(f"Question {question!r} has no label {label[:100]!r}.")
 
 
 def _listed(form: Form) -> str:

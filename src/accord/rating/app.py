@@ -54,6 +54,8 @@ logger = logging.getLogger("accord")
 
 BODY_SECONDS = 20.0
 """How long a request's body may take to arrive."""
+MAX_DIGITS = 9
+"""Of a page's number."""
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -224,8 +226,8 @@ def _routes(site: Site) -> list[Route]:
         route("/static/{name}", static, "GET"),
         route("/a/{token}", start, "GET"),
         route("/a/{token}/welcome", welcome, "GET", "POST"),
-        route("/a/{token}/tasks/{number:int}", task, "GET"),
-        route("/a/{token}/tasks/{number:int}/skip", skip, "POST", as_json=True),
+        route("/a/{token}/tasks/{number}", task, "GET"),
+        route("/a/{token}/tasks/{number}/skip", skip, "POST", as_json=True),
         route("/a/{token}/answers", answer, "PUT", as_json=True),
         route("/a/{token}/done", done, "GET"),
         route("/admin/{secret}", admin_page, "GET"),
@@ -374,7 +376,7 @@ async def welcome(site: Site, request: Request) -> Response:
 
 async def task(site: Site, request: Request) -> Response:
     annotator = site.annotator(request)
-    number = request.path_params["number"]
+    number = _page_number(request)
     urls = annotator_urls(annotator)
     with site.store.snapshot() as connection:
         n_given = connection.execute("SELECT count(*) FROM tasks WHERE annotator = ?", (annotator.id,)).fetchone()[0]
@@ -390,6 +392,17 @@ async def task(site: Site, request: Request) -> Response:
     if url == task_url(annotator, number):  # just given
         return await task(site, request)
     return RedirectResponse(url, status_code=303)
+
+
+def _page_number(request: Request) -> int:
+    """
+    Raises:
+        RefusalError: no number, or one that no page has.
+    """
+    text = request.path_params["number"]
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise not_found("There is no such page among yours.")
+    return int(text)
 
 
 async def answer(site: Site, request: Request) -> Response:
@@ -414,9 +427,9 @@ async def answer(site: Site, request: Request) -> Response:
 
 async def skip(site: Site, request: Request) -> Response:
     annotator = site.annotator(request)
+    number = _page_number(request)
     body: SkipBody = await site.json_body(request, SkipBody)
     site.check_token(request, annotator_urls(annotator)["start"], "task", body.csrf)
-    number = request.path_params["number"]
     saved = await site.store.write(lambda connection: skip_task(connection, annotator.id, number, body.reason))
     return _json({"saved": True, **saved._asdict()})
 
