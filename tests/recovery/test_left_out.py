@@ -1,5 +1,7 @@
 """Groups of annotators by hand, in simulation with a known gap, and at the edges."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,3 +170,9 @@ def test_in_words() -> None:
     assert left_out_lines(found_in(VOTES, traits={})) == [
         "Who is left out: undefined, because no trait of the annotators has a group of enough people."
     ]
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "left-out.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(code, {})

@@ -152,6 +152,14 @@ def test_the_replay_is_told_in_numbers_and_words(tmp_path: Path, prepared: Path)
     assert verdict[2] == "All items have the same prior, so the first votes go to items with the fewest."
 
 
+def test_a_handful_of_groups_allows_no_claim(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "items.jsonl", toy_items(6))
+    few = prepare_stage(source, output_dir=tmp_path / "few", settings=PrepareSettings(n_resamples=20), seed=0)
+    folder = suggest_stage(few, output_dir=tmp_path / "s", settings=SETTINGS, seed=0)
+    verdict = read_json(folder / "summary.json")["verdict"]
+    assert all(line.endswith("over the whole replay. Of 6 groups no claim is made.") for line in verdict[:2])
+
+
 def test_by_the_command_line(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = prepared.parent / "s"
     assert main(f"suggest {prepared} --n 100 --output-dir {folder}".split()) == 0

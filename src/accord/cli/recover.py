@@ -30,7 +30,13 @@ def recover(
     show_stage(
         finished,
         as_json=common.json,
-        lines=[*(line for verdict in verdicts for line in verdict["words"]), "", *summary_lines(summary)],
+        lines=[
+            *(line for verdict in verdicts for line in verdict["words"]),
+            "",
+            *summary_lines(summary),
+            "",
+            *summary["panel"],
+        ],
         then=f"read {finished.folder}/recover.md",
         verdicts=verdicts,
         summary=summary,

@@ -28,6 +28,7 @@ from accord.recovery.budget import fit_population
 from accord.recovery.next_vote import by_value, expected_reduction, variance
 from accord.recovery.replay import Replay, replay
 from accord.recovery.settings import SuggestSettings
+from accord.recovery.verdict import LEAST_GROUPS
 from accord.statistics.resampling import bootstrap_interval, describe_interval
 from accord.statistics.significance import paired_bootstrap
 
@@ -239,7 +240,9 @@ def _suggest(stage: Stage, source: Path, preference: Path | None, settings: Sugg
         write_jsonl(stage.path(REPLAY_FILE), _replay_rows(found, settings, seed))
         compared = _compare(found, items, settings, seed)
         measured += compared
-        summary |= {"n_replayed": found.n_items, "verdict": _verdict(compared, prior)}
+        replayed = ~np.isnan(found.per_item[ORDER])
+        n_groups = len(set(items.clusters[replayed]))
+        summary |= {"n_replayed": found.n_items, "verdict": _verdict(compared, prior, n_groups=n_groups)}
     write_jsonl(stage.path(SUGGESTIONS_FILE), _suggestions(items, known, value, chosen, settings.level))
     write_json(stage.path("results.json"), measured)
     write_json(stage.path("summary.json"), summary)
@@ -315,7 +318,7 @@ def _compare(found: Replay, items: LabelledItems, settings: SuggestSettings, see
     return measured
 
 
-def _verdict(compared: Sequence[Measurement], prior: Prior) -> list[str]:
+def _verdict(compared: Sequence[Measurement], prior: Prior, *, n_groups: int) -> list[str]:
     """What the replay says, one line for each order that the suggested one was compared with."""
     lines = []
     for found in compared:
@@ -323,7 +326,9 @@ def _verdict(compared: Sequence[Measurement], prior: Prior) -> list[str]:
         if not minus:
             continue
         interval = f"Brier score {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] over the whole replay"
-        if found.high < 0:
+        if n_groups < LEAST_GROUPS:
+            lines.append(f"{first} against {other}: {interval}. Of {n_groups} groups no claim is made.")
+        elif found.high < 0:
             lines.append(f"The {first} order beats {other}: {interval}.")
         elif found.low > 0:
             lines.append(f"The {first} order is worse than {other}: {interval}.")
