@@ -8,7 +8,7 @@ import pytest
 from accord.artifacts import read_json, write_jsonl
 from accord.errors import ConfigError
 from accord.evaluation.evaluate import evaluate_stage
-from accord.evaluation.measure import Measured, Resampling, compare_systems, difference_measurements
+from accord.evaluation.measure import Measured, Resampling, compare_systems, difference_measurements, with_holm
 from accord.evaluation.metrics.length_adjusted import NAME, half_intercept, length_adjusted_statistics, mirrored
 from accord.evaluation.settings import EvaluateSettings
 from toy_systems import system_writer
@@ -68,7 +68,8 @@ def test_a_gain_that_is_only_length_disappears() -> None:
     assert rows[NAME].difference == pytest.approx(
         np.polyfit(lengths["a"] - 10, accepted["a"] - accepted["b"], 1)[1], abs=1e-12
     )
-    measurement = difference_measurements(list(rows.values()), found, how=HOW)[-1]
+    compared = list(rows.values())
+    measurement = with_holm(difference_measurements(compared, found, how=HOW), compared)[-1]
     assert measurement.n == N
     assert "length difference|least squares|acceptance|length|paired" in measurement.signature
     assert "|test:bootstrap-1200|holm:3" in measurement.signature

@@ -191,6 +191,9 @@ def test_objectives_are_compared_on_held_out_votes(votes_only: tuple[Path, Sweep
     assert len(losses) == 2
     assert found["log_loss", "majority"] == pytest.approx(sum(losses) / 2)
     assert ("log_loss", "soft_mse - majority") in found
+    signatures = {row["system"]: row["signature"] for row in read_json(run.votes / "results.json")}
+    assert signatures["soft_mse - majority"].endswith("|holm:4")
+    assert "|ci:bootstrap-50@0.95/group*seed:2" in signatures["majority"]
     text = (run.votes / "table.md").read_text()
     assert "held-out items, per vote, lower is better; every seed's model by itself, then averaged" in text
     assert "| point | items | seeds |" in text

@@ -11,7 +11,14 @@ from scipy.special import expit
 from accord.artifacts import open_stage, read_jsonl, read_numbered, write_json
 from accord.data.prepared import ITEMS_FILE
 from accord.errors import ConfigError
-from accord.evaluation.measure import Measured, Resampling, compare_systems, difference_measurements, measure_levels
+from accord.evaluation.measure import (
+    Measured,
+    Resampling,
+    compare_systems,
+    difference_measurements,
+    measure_levels,
+    with_holm,
+)
 from accord.evaluation.settings import EvaluateSettings
 from accord.evaluation.tables import Sheet, build_sheet, resampled_unit, write_tables
 from accord.records import Item
@@ -85,7 +92,8 @@ def votes_stage(
     measured = vote_metrics(votes)
     levels = measure_levels(measured, how=how)
     comparisons = compare_systems(measured, pairs, how=how)
-    measurements = [*levels, *difference_measurements(comparisons, measured, how=how)]
+    differences = with_holm(difference_measurements(comparisons, measured, how=how), comparisons)
+    measurements = [*levels, *differences]
     n_items = len(votes.n_votes)
     counts = {
         point: {"n_outputs": n_items, "n_empty": 0, "n_seeds": len(found), "n_prompts": n_items}
