@@ -459,7 +459,7 @@ def test_an_endless_body_is_given_up_while_it_arrives(store: Store, server: Real
 
 
 def test_a_body_that_trickles_in_is_given_up(store: Store, server: RealServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accord.rating.app.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("accord.rating.site.BODY_SECONDS", 0.2)
     head = head_of(store, server, n_bytes=100)
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(head + b"{")
