@@ -124,8 +124,12 @@ def test_errors_say_what_to_do() -> None:
         hide_people(anonymous, keep=[1], seed=0)
     with pytest.raises(ConfigError, match=r"^No item has votes both of visible and of hidden people, so none"):
         hide_people(items, keep=[4], seed=0)
+    with pytest.raises(
+        ConfigError, match=r"^No item has more than 1 vote, so none can be hidden at --keep 1\. Expected it"
+    ):
+        hide_votes(labelled({"a": "y", "b": "n"}), keep=[1], seed=0)
     nobody = np.zeros(len(PEOPLE), dtype=bool)
-    with pytest.raises(ConfigError, match=r"^No item has 1 votes of the first panel and one of the second"):
+    with pytest.raises(ConfigError, match=r"^No item has 1 vote\(s\) of the first panel and one of the second"):
         hide_panel(items, keep=[1], is_first_panel=nobody, seed=0)
     with pytest.raises(ConfigError, match=r"^hide is 'panels', but the annotators of this data are unknown"):
         partial(hide_panel, anonymous, keep=[1], seed=0)(is_first_panel=nobody)

@@ -56,7 +56,7 @@ def hide_votes(items: LabelledItems, *, keep: Sequence[int], seed: int) -> list[
     votes = _single_votes(items)
     _check_keep(keep)
     is_target = items.n_votes > max(keep)
-    _require_targets(is_target, keep, f"No item has more than {max(keep)} votes")
+    _require_targets(is_target, keep, f"No item has more than {max(keep)} vote{'s' if max(keep) > 1 else ''}")
     rank = _random_rank(votes, np.ones(len(votes.item_index), dtype=bool), items.ids, is_target, seed)
     of_target = is_target[votes.item_index]
     return [_hiding(items, votes, ~of_target | (rank < k), of_target & (rank >= k)) for k in keep]
@@ -108,7 +108,7 @@ def hide_panel(
     in_first = is_first_panel[votes.annotator_index]
     n_first, n_second = _count(items, votes, in_first), _count(items, votes, ~in_first)
     is_target = (n_first >= max(keep)) & (n_second > 0)
-    _require_targets(is_target, keep, f"No item has {max(keep)} votes of the first panel and one of the second")
+    _require_targets(is_target, keep, f"No item has {max(keep)} vote(s) of the first panel and one of the second")
     rank = _random_rank(votes, in_first, items.ids, is_target, seed)
     of_target = is_target[votes.item_index]
     return [_hiding(items, votes, in_first & (~of_target | (rank < k)), of_target & ~in_first) for k in keep]
@@ -187,4 +187,5 @@ def _check_keep(keep: Sequence[int]) -> None:
 
 def _require_targets(is_target: Bool[np.ndarray, " N"], keep: Sequence[int], found: str) -> None:
     if not is_target.any():
-        raise ConfigError(f"{found}, so none can be hidden at --keep {' '.join(map(str, keep))}. Lower --keep.")
+        remedy = "Lower --keep." if max(keep) > 1 else "Expected items that several people judged."
+        raise ConfigError(f"{found}, so none can be hidden at --keep {' '.join(map(str, keep))}. {remedy}")

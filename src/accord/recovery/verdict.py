@@ -80,7 +80,9 @@ def decide(
     use = candidate if is_beaten or not _has_answers(by_keep, baseline) else baseline
     claims = _claims(question, by_keep, subject=use)
     found = Verdict(question, baseline, candidate, use, is_beaten, ranks, claims, words=[])
-    words = [_choice_words(found, tests, n_groups), *_claim_words(found, n_groups), *_gap_words(found, by_keep)]
+    words = [_choice_words(found, tests, n_groups), *_claim_words(found, n_groups)]
+    if n_groups >= LEAST_GROUPS:
+        words += _gap_words(found, by_keep)
     return msgspec.structs.replace(found, words=words)
 
 
@@ -196,10 +198,10 @@ def _gap_words(verdict: Verdict, by_keep: Mapping[int, Measured]) -> list[str]:
     gap = by_keep[keep].number("explained_gap", verdict.use)
     if np.isnan(gap.value):
         return []
-    low, high = gap.interval
+    value, low, high = (f"{share:.0%}".replace("-", "−") for share in (gap.value, *gap.interval))
     return [
-        f"{QUESTIONS[verdict.question]}: {verdict.use} explains {gap.value:.0%} [{low:.0%}, {high:.0%}] of what "
-        f"knowing every share would explain (Brier score, {_votes(keep)})."
+        f"{QUESTIONS[verdict.question]}: {verdict.use} explains {value} [{low}, {high}] of what knowing every share "
+        f"would explain (Brier score, {_votes(keep)})."
     ]
 
 
