@@ -134,6 +134,11 @@ def test_the_demo_is_a_base_without_scales(folder: Path) -> None:
         ("vary: {fit.epochs: [1]}\nseeds: 3\n", r"seeds is 3"),
         ("vary: {fit.epochs: [1]}\nsystem: best\n", r"system is 'best'\. Expected one of base, best_of_k"),
         ("vary: {fit.epochs: [1]}\nfitt: {epochs: 2}\n", r'unknown key "fitt"'),
+        ("vary: {fit.epochs: [1]}\nfit: 5\n", r"fit is 5\. Expected settings"),
+        ("vary: {fit.epochs: [1]}\nseed: x\n", r"seed is 'x'\. Expected a whole number"),
+        ("vary: {fit.epochs: [1]}\nscale: [a]\n", r"scale is \['a'\]\. Expected the name of one of the base's scales"),
+        ("vary: {5: [1]}\n", r'vary has "5"\. Expected SECTION\.KEY'),
+        ("vary: [{}]\n", r'a point of vary is called ""'),
         ("vary: {fit.epochs: [1]}\nsecond_opinion: true\n", r'unknown key "second_opinion"'),
         ("vary: {fit.epochs: [1]}\nhuman_replies: often\n", r"human_replies is 'often'"),
         (
@@ -145,6 +150,12 @@ def test_the_demo_is_a_base_without_scales(folder: Path) -> None:
 def test_what_cannot_be_is_refused_before_anything_runs(folder: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_of(folder, text)
+
+
+def test_a_sweep_of_a_sweep_is_refused(folder: Path) -> None:
+    (folder / "inner.yaml").write_text("base: ../base.yaml\nvary: {fit.epochs: [1]}\n")
+    with pytest.raises(ConfigError, match=r"base is inner\.yaml, a sweep itself\. Expected the file of one run"):
+        plan_of(folder, "vary: {fit.epochs: [2]}\n", base="base: inner.yaml\n")
 
 
 def test_too_many_points_are_refused(folder: Path) -> None:

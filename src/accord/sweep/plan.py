@@ -78,25 +78,22 @@ def read_sweep(path: Path, *, scale: str | None = None) -> SweepPlan:
     """
     values = read_config(path)
     where = str(path)
-    scale = scale or values.get("scale")
+    scale = values.get("scale") if scale is None else scale
+    if not isinstance(scale, str | None):
+        raise ConfigError(f"{where}: scale is {scale!r}. Expected the name of one of the base's scales.")
     own = {key: value for key, value in values.items() if key not in SWEEP_KEYS}
-    base_name = values.get("base")
-    if base_name == DEMO:
-        if scale is not None:
-            raise ConfigError(f"{where}: scale is {scale!r}, but the demo has none. Leave it out.")
-        base, data_seed = None, 0
-    else:
-        base_path = path if base_name is None else path_of(path, "base", base_name)
-        base_values = at_scale(own if base_name is None else read_config(base_path), scale, where=str(base_path))
-        base, data_seed = build_pipeline(base_values, base_path), base_values.get("seed", 0)
-        own = {} if base_name is None else own
+    base, data_seed = _base(values.get("base"), own, path, scale=scale)
+    laid_over = {} if "base" not in values else own
+    data_seed = laid_over.get("seed", data_seed)
+    if type(data_seed) is not int:
+        raise ConfigError(f"{where}: seed is {data_seed!r}. Expected a whole number.")
     plan = SweepPlan(
         where,
         base,
-        _common(own, path),
+        _common(laid_over, path),
         _points(values["vary"], where=where),
-        _seeds(values.get("seeds"), own.get("seed", data_seed), where=where),
-        own.get("seed", data_seed),
+        _seeds(values.get("seeds"), data_seed, where=where),
+        data_seed,
         _system(values.get("system", "calibrated"), where=where),
     )
     if plan.base is not None:
@@ -145,12 +142,27 @@ def changed(settings: PipelineSettings, changes: Changes, *, where: str) -> Pipe
 # -- steps ------------------------------------------------------------------------------------------------------
 
 
+def _base(name: Any, own: Mapping[str, Any], path: Path, *, scale: str | None) -> tuple[PipelineSettings | None, int]:
+    """The settings and seed of the base: another file, the demo (None: it makes them when it runs), or this file."""
+    if name == DEMO:
+        if scale is not None:
+            raise ConfigError(f"{path}: scale is {scale!r}, but the demo has none. Leave it out.")
+        return None, 0
+    base_path = path if name is None else path_of(path, "base", name)
+    values = at_scale(own if name is None else read_config(base_path), scale, where=str(base_path))
+    if "vary" in values:
+        raise ConfigError(f"{path}: base is {name}, a sweep itself. Expected the file of one run, without vary.")
+    return build_pipeline(values, base_path), values.get("seed", 0)
+
+
 def _common(own: Mapping[str, Any], path: Path) -> Changes:
     """What the sweep file lays over its base; paths are relative to the sweep file."""
     changes: Changes = {}
     for key, value in own.items():
         if isinstance(value, Mapping):
             changes[key] = dict(value)
+        elif key in SECTION_TYPES:
+            raise ConfigError(f"{path}: {key} is {value!r}. Expected settings, one `key: value` per line.")
         elif key != "seed":
             if key == "human_replies" and not isinstance(value, bool):
                 raise ConfigError(f"{path}: human_replies is {value!r}. Expected true or false.")
