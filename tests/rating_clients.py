@@ -10,10 +10,11 @@ from starlette.testclient import TestClient
 from accord.artifacts import write_jsonl
 from accord.rating.annotators import invite_until, read_annotators
 from accord.rating.app import build_app
+from accord.rating.draft import StudyInputs
 from accord.rating.security import addresses
 from accord.rating.settings import RateSettings, ServeSettings
 from accord.rating.store import Store
-from accord.rating.study import StudyInputs, load_study, open_study
+from accord.rating.study import load_study, open_study
 from accord.records import Message, Output
 
 ORIGIN = "http://127.0.0.1:8765"

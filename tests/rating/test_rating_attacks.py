@@ -19,11 +19,12 @@ from accord.artifacts import write_jsonl
 from accord.errors import ConfigError
 from accord.rating.annotators import revoke
 from accord.rating.app import build_app
+from accord.rating.draft import StudyInputs
 from accord.rating.refusals import RefusalError
 from accord.rating.security import COOKIE, MAX_BODY, RateLimit, addresses
 from accord.rating.settings import RateSettings, ServeSettings
 from accord.rating.store import Store
-from accord.rating.study import StudyInputs, open_study
+from accord.rating.study import open_study
 from accord.records import Output
 from rating_clients import ORIGIN, Person, admin_path, csrf_of, links, make_study, open_client, questions_of
 

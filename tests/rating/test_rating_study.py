@@ -12,13 +12,14 @@ import pytest
 
 from accord.artifacts import write_jsonl
 from accord.errors import AccordError, ArtifactError, ConfigError, DataError
-from accord.rating.annotators import invite_until
+from accord.rating.annotators import delete_annotator, invite_until, read_annotators, revoke
+from accord.rating.draft import StudyInputs, read_checks
 from accord.rating.forms import load_form
 from accord.rating.security import addresses
 from accord.rating.serve import describe_server
 from accord.rating.settings import RateSettings, ServeSettings
 from accord.rating.store import Store
-from accord.rating.study import StudyInputs, load_study, open_study, read_checks, read_study
+from accord.rating.study import load_study, open_study, read_study
 from rating_clients import outputs_file
 
 FORM = RateSettings(form="acceptable")
@@ -107,6 +108,22 @@ def test_one_process_serves_a_study(opened: Any, tmp_path: Path) -> None:
             os._exit(3 if "another process is writing to" in str(error) else 4)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
+def test_starting_again_replaces_nobody(opened: Any) -> None:
+    """Three links, one revoked, one deleted: the same command makes none; five wanted makes two."""
+    store = opened()
+
+    def names(n_annotators: int) -> list[str]:
+        store.write_now(lambda connection: invite_until(connection, n_annotators))
+        with store.snapshot() as connection:
+            return [annotator.name for annotator in read_annotators(connection)]
+
+    assert names(3) == ["r1", "r2", "r3"]
+    store.write_now(lambda connection: revoke(connection, 1))
+    store.write_now(lambda connection: delete_annotator(connection, 3))
+    assert names(3) == ["r1", "r2"]
+    assert names(5) == ["r1", "r2", "r4", "r5"]
 
 
 # -- what is said at the start --------------------------------------------------------------------------------------

@@ -47,8 +47,9 @@ def rate(
         _export(export, output_dir, as_json=common.json)
         return
     _require_web()
+    from accord.rating.draft import StudyInputs
     from accord.rating.serve import check_address, serve_study
-    from accord.rating.study import StudyInputs, open_study
+    from accord.rating.study import open_study
 
     check_address(serve)
     store = open_study(study, StudyInputs(outputs, checks, suggestions), settings=settings, seed=seed)

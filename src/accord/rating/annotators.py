@@ -54,9 +54,9 @@ def invite(connection: sqlite3.Connection) -> str:
 
 
 def invite_until(connection: sqlite3.Connection, n_annotators: int) -> None:
-    """Invite as many as are missing to `n_annotators` whose links are good."""
-    found = connection.execute("SELECT count(*) FROM annotators WHERE NOT is_revoked").fetchone()[0]
-    for _ in range(n_annotators - found):
+    """Invite as many as are missing to `n_annotators` ever invited: nobody takes the place of who was sent away."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'annotators'").fetchone()
+    for _ in range(n_annotators - (0 if row is None else row["seq"])):
         invite(connection)
 
 

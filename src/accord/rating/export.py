@@ -17,10 +17,11 @@ import msgspec
 
 from accord.artifacts import write_json, write_jsonl
 from accord.rating.annotators import annotator_name, read_annotators
+from accord.rating.draft import text_name
 from accord.rating.forms import question_scheme, write_form
 from accord.rating.quality import check_results, repeat_results, task_times
 from accord.rating.store import Store
-from accord.rating.study import Study, load_study, text_name
+from accord.rating.study import Study, load_study
 from accord.rating.votes import read_votes, votes_by_text
 
 RATINGS_FILE = "ratings.jsonl"
