@@ -11,8 +11,10 @@ import pytest
 
 from accord.artifacts import MANIFEST_FILE, read_json
 from accord.cli.main import main
+from accord.data.prepare import prepare_stage
+from accord.data.settings import PrepareSettings
 from accord.errors import ConfigError, DataError
-from accord.recovery import estimates
+from accord.recovery import budget, estimates, panel
 from accord.recovery.hide import Estimate, Hiding
 from accord.recovery.recover import recover_stage
 from accord.recovery.settings import RecoverSettings
@@ -20,8 +22,16 @@ from accord.recovery.text_estimators import estimate_texts
 from accord.recovery.vote_estimators import VOTE_ESTIMATORS
 from toys import save_tiny_encoder, write_rows
 
-PLAIN = ("share", "add_1", "beta_prior", "dawid_skene")
-NO_TEXT = RecoverSettings(objectives=("none",), estimators=PLAIN, seeds=3, n_resamples=50)
+PLAIN = ("share", "add_1", "beta_prior")
+NO_TEXT = RecoverSettings(objectives=("none",), estimators=PLAIN, seeds=2, n_resamples=20)
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The annotation budget has tests of its own, and is not cheap."""
+    monkeypatch.setattr(panel, "N_RESAMPLES", 5)
+    monkeypatch.setattr(budget, "N_PAIRS", 100)
+    monkeypatch.setattr(budget, "N_SIMULATED_ITEMS", 20)
 
 
 def corpus(
@@ -64,7 +74,7 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     items = write_rows(tmp_path / "items.jsonl", corpus())
     encoder = save_tiny_encoder(tmp_path / "encoder")
     command = ["recover", str(items), "--keep", "1", "2", "3", "--objectives", "all", "--seeds", "2"]
-    command += ["--estimators", *PLAIN, "--model", encoder, "--max-length", "64", "--epochs", "1"]
+    command += ["--estimators", *PLAIN, "dawid_skene", "--model", encoder, "--max-length", "64", "--epochs", "1"]
     command += ["--n-resamples", "50", "--n-folds", "3", "--output-dir", str(tmp_path / "out")]
     assert main(command) == 0
     printed = capsys.readouterr().out
@@ -95,12 +105,12 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed at the fifth add-1; what was finished is not made again."""
+    """Killed at the third add-1; what was finished is not made again."""
     calls: list[Hiding] = []
 
     def counting(hiding: Hiding) -> Estimate:
         calls.append(hiding)
-        if len(calls) == 5:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return add_1(hiding)
 
@@ -113,7 +123,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "killed" / "scratch").is_dir()
     assert not (tmp_path / "killed" / MANIFEST_FILE).exists()
     killed = recover_stage(items, output_dir=tmp_path / "killed", settings=NO_TEXT, seed=0)
-    assert len(calls) == 2 * 3 + 1  # two keeps, three seeds, and the one that was killed
+    assert len(calls) == 2 * 2 + 1  # two keeps, two seeds, and the one that was killed
     assert files(killed) == files(whole)
 
 
@@ -308,3 +318,17 @@ def test_a_simulation_brings_its_truth(tmp_path: Path) -> None:
     write_rows(tmp_path / "truth.jsonl", shares[1:])
     with pytest.raises(DataError, match=r"truth\.jsonl has no line for item 'i00' \(1 missing\)\. Expected every item"):
         run(tmp_path, rows, settings, name="other")
+
+
+def test_prepared_folders_and_files_with_a_scheme_beside(tmp_path: Path) -> None:
+    """The same votes either way; another scheme may be given, and must fit the labels."""
+    rows = [{**row, "split": "train"} for row in corpus()]
+    items = write_rows(tmp_path / "plain.jsonl", rows)
+    prepared = prepare_stage(items, output_dir=tmp_path / "prepared", settings=PrepareSettings(n_resamples=20), seed=0)
+    whole = run(tmp_path, rows, name="plain")
+    for number, source in enumerate((prepared, prepared / "items.jsonl")):
+        found = recover_stage(source, output_dir=tmp_path / f"out{number}", settings=NO_TEXT, seed=0)
+        assert (found / "recovery.csv").read_bytes() == (whole / "recovery.csv").read_bytes()
+    other = replace(NO_TEXT, scheme="yes-no")
+    with pytest.raises(DataError, match=r'label "(un)?acceptable" is not one of \["no", "yes"\]'):
+        recover_stage(prepared, output_dir=tmp_path / "other", settings=other, seed=0)

@@ -12,6 +12,7 @@ from accord.artifacts import read_jsonl
 from accord.data.labels import annotations_for
 from accord.data.prepare import prepare_scheme, read_source
 from accord.data.prepared import SCHEME_FILE, Prepared, load_prepared
+from accord.data.schemes import load_scheme
 from accord.data.settings import PrepareSettings
 from accord.data.splits import connected_components
 from accord.errors import ConfigError, DataError
@@ -72,10 +73,9 @@ def read_judged_items(source: Path, settings: RecoverSettings) -> JudgedItems:
 
 def _read(source: Path, settings: RecoverSettings) -> Prepared:
     if source.is_dir() or (source.with_name(SCHEME_FILE).is_file() and not settings.scheme):
-        prepared = load_prepared(source)
-        if not settings.question:
-            return prepared
-        return Prepared(prepared.items, msgspec.structs.replace(prepared.scheme, question=settings.question))
+        items, scheme = load_prepared(source)
+        scheme = load_scheme(settings.scheme) if settings.scheme else scheme
+        return Prepared(items, msgspec.structs.replace(scheme, question=settings.question or scheme.question))
     reading = PrepareSettings(scheme=settings.scheme, question=settings.question, prompts="optional")
     scheme = prepare_scheme(reading)
     return Prepared(read_source(source, settings=reading, scheme=scheme).items, scheme)
