@@ -5,7 +5,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from rating_clients import Person, questions_of
 from rating_study import RatingServer, write_outputs
@@ -25,7 +25,7 @@ class Typist(threading.Thread):
         self.last: tuple[str, str, str] | None = None
 
     def run(self) -> None:
-        client = httpx.Client(base_url=self.origin, headers={"Origin": self.origin}, trust_env=False)
+        client = httpx2.Client(base_url=self.origin, headers={"Origin": self.origin}, trust_env=False)
         person = Person(client, self.path)  # type: ignore[arg-type]  # of the same shape
         try:
             person.agree()
@@ -36,7 +36,7 @@ class Typist(threading.Thread):
                     if person.save(item, question, label).status_code == 200:
                         self.confirmed[self.last] = label
                         self.enough.release()
-        except httpx.TransportError:  # killed
+        except httpx2.TransportError:  # killed
             pass
         finally:
             client.close()
