@@ -19,7 +19,7 @@ from accord.preference.head import (
     predict_heads,
     standardisation,
 )
-from accord.preference.model import PreferenceConfig, PreferenceModel
+from accord.preference.model import PreferenceConfig, PreferenceHead, PreferenceModel
 from accord.preference.objectives import (
     N_CONSTANTS,
     Objective,
@@ -333,3 +333,34 @@ def test_every_normaliser_trains_and_selects(normaliser: str) -> None:
     _, result = alone("dpm_em", 0, normaliser=normaliser)
     assert result.best_value <= result.curve[0]["log_loss"]
     assert all(np.isfinite(row["log_loss"]) for row in result.curve)
+
+
+def test_a_constant_rate_is_that_of_a_plain_loop() -> None:
+    """Six steps of AdamW on the head alone, all rows a step; no dropout, no clipping, no decay of weights."""
+    training = HeadTraining(
+        head_size=8, dropout=0.0, learning_rate=0.01, weight_decay=0.0, epochs=6, batch_size=40, patience=None,
+        max_grad_norm=1e9, final_rate=1.0,
+    )  # fmt: skip
+    fitted = fit_objectives(
+        FEATURES,
+        VOTES,
+        train_rows=[TRAIN_ROWS],
+        held_out_rows=[DEV_ROWS],
+        held_out_loss={"votes": lambda _, outputs: dev_loss(outputs)},
+        seeds=[7],
+        objectives={"votes": head_objective("votes")},
+        training=training,
+    )["votes"]
+    head = PreferenceHead(32, 8, 2, dropout=0.0)
+    head.initialise(7)
+    mean, scale = standardisation(FEATURES[TRAIN_ROWS])
+    head.feature_mean.copy_(mean)
+    head.feature_scale.copy_(scale)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.01, weight_decay=0.0)
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss, weight = objective("votes")(head(FEATURES[TRAIN_ROWS]), VOTES[TRAIN_ROWS])
+        (loss.sum() / weight.sum()).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    torch.testing.assert_close(fitted.last_weights.hidden_weight[0], head.hidden.weight.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(fitted.last_weights.output_bias[0], head.output.bias.detach(), atol=1e-5, rtol=1e-4)

@@ -12,9 +12,10 @@ from accord.artifacts import read_json, read_jsonl
 from accord.config import build_settings, read_config
 from accord.errors import ConfigError
 from accord.preference.head import fit_objectives
+from accord.preference.reading import Reading
 from accord.recovery.settings import Contender, SimulatedCell, SimulationSettings
 from accord.recovery.simulated_items import SimulatedItems
-from accord.recovery.simulation import Judgement, cell_items, check_simulation, judge, plan_tasks, run_simulation
+from accord.recovery.simulation import cell_items, check_simulation, judge, plan_tasks, run_simulation
 from accord.recovery.simulation_tables import Outcome
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulation.yaml"
@@ -103,8 +104,7 @@ def test_a_judgement_by_hand() -> None:
     """
     truth, q = np.array([0.8, 0.3]), np.array([0.7, 0.5])
     items = SimulatedItems(np.zeros((2, 1)), truth, truth, np.array([[1.0, 3.0], [2.0, 0.0]]))
-    logits = np.stack([np.zeros(2), logit(q)], axis=1)
-    found = judge(Judgement(logits, 0.0, None), items, smoothing=0.1, is_dpm=True)
+    found = judge(Reading(logit(q), None, None), items, smoothing=0.1, is_dpm=True)
     assert found["mse"] == found["vote_mse"] == pytest.approx(0.025)
     assert found["share_mse"] == pytest.approx(0.04625)
     assert found["prior_mse"] == pytest.approx(((0.8 - 3.1 / 4.2) ** 2 + (0.3 - 0.1 / 2.2) ** 2) / 2)
@@ -122,11 +122,12 @@ def test_a_denoiser_is_judged_on_what_it_says_of_truth_and_of_votes() -> None:
     """q = ρ = .9 and .2; votes go through slips of .1: .82 and .26, which (1 − 2ε) q + ε predicts exactly."""
     truth = np.array([0.9, 0.2])
     items = SimulatedItems(np.zeros((2, 1)), truth, 0.8 * truth + 0.1, np.array([[1.0, 3.0], [2.0, 0.0]]))
-    found = judge(Judgement(np.stack([-logit(truth), [0, 0]], axis=1), 0.1, None), items, smoothing=0.1, is_dpm=False)
+    latent = logit(truth)
+    found = judge(Reading(logit(items.vote_share), latent, None), items, smoothing=0.1, is_dpm=False)
     assert found["mse"] == pytest.approx(0.0, abs=1e-20)
     assert found["vote_mse"] == pytest.approx(0.0, abs=1e-20)
     assert "r_mse" not in found
-    plain = judge(Judgement(np.stack([-logit(truth), [0, 0]], axis=1), 0.0, None), items, smoothing=0.1, is_dpm=False)
+    plain = judge(Reading(latent, None, None), items, smoothing=0.1, is_dpm=False)
     assert plain["vote_mse"] == pytest.approx((0.08**2 + 0.06**2) / 2)
 
 
@@ -139,8 +140,7 @@ def test_intervals_cover_when_the_model_is_right() -> None:
     accepting = rng.binomial(n_votes, truth)
     votes = np.stack([n_votes - accepting, accepting], axis=1).astype(np.float64)
     items = SimulatedItems(np.zeros((len(mean), 1)), truth, truth, votes)
-    logits = np.stack([np.zeros_like(mean), logit(mean)], axis=1)
-    found = judge(Judgement(logits, 0.0, np.full(len(mean), 6.0)), items, smoothing=0.1, is_dpm=False)
+    found = judge(Reading(logit(mean), None, np.full(len(mean), 6.0)), items, smoothing=0.1, is_dpm=False)
     assert found["strength"] == pytest.approx(6.0, rel=0.1)
     assert found["coverage"] == pytest.approx(0.9, abs=0.01)
     assert found["kappa_coverage"] == pytest.approx(0.9, abs=0.01)
@@ -150,7 +150,7 @@ def test_intervals_cover_when_the_model_is_right() -> None:
 
 def test_single_votes_have_no_interval() -> None:
     items = SimulatedItems(np.zeros((2, 1)), np.array([0.2, 0.6]), np.array([0.2, 0.6]), np.eye(2))
-    found = judge(Judgement(np.zeros((2, 2)), 0.0, None), items, smoothing=0.1, is_dpm=False)
+    found = judge(Reading(np.zeros(2), None, None), items, smoothing=0.1, is_dpm=False)
     assert np.isnan([found[name] for name in ("strength", "coverage", "posterior_mse", "spearman")]).all()
 
 

@@ -57,7 +57,10 @@ class HeadObjective(NamedTuple):
 
 
 class HeadTraining(NamedTuple):
-    """How every head is trained: see the fields of the same names in `FitSettings`."""
+    """How every head is trained: see the fields of the same names in `FitSettings`.
+
+    `final_rate`: the learning rates at the last step, as a share of the first ones; in between they go linearly.
+    """
 
     head_size: int = 128
     dropout: float = 0.1
@@ -68,6 +71,7 @@ class HeadTraining(NamedTuple):
     eval_every: int = 20
     patience: int | None = 10
     max_grad_norm: float = 1.0
+    final_rate: float = 0.0
 
 
 HeldOutLoss = Callable[[int, Float[np.ndarray, "N O"]], float]
@@ -178,7 +182,7 @@ def fit_objectives(
                     trained, optimizer = _only(going, trained, optimizer, training)
                     names = [names[number] for number in going]
             for group in optimizer.param_groups:
-                group["lr"] = group["first_lr"] * (n_steps - step) / n_steps
+                group["lr"] = group["first_lr"] * (n_steps - (1 - training.final_rate) * step) / n_steps
             optimizer.zero_grad(set_to_none=True)
             batches = runs.batches(training.batch_size, step)
             outputs = _dropped_outputs(trained, runs, batches, training.dropout, step)

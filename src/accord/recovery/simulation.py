@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812  # the name everybody gives it
 from scipy.special import entr, expit
 
 from accord.artifacts import open_stage, read_jsonl, write_json
@@ -27,16 +28,14 @@ from accord.preference.objectives import (
     NEED_COUNTS,
     NEED_PAIRS,
     build_objective,
-    concentration,
     constant_log_normaliser,
-    learned_flip_rate,
     n_outputs_of,
     posterior_logps,
     prior_logps,
 )
 from accord.preference.posterior import PosteriorShares, fit_prior_strength, posterior_shares
 from accord.preference.predict import acceptance_logits
-from accord.preference.reading import flip_rate
+from accord.preference.reading import Reading, read_outputs
 from accord.preference.tune import log_normaliser
 from accord.randomness import keyed_rng, keyed_seed
 from accord.recovery.coverage import LEVEL, share_coverage
@@ -65,14 +64,6 @@ class CellItems(NamedTuple):
     train: SimulatedItems
     held_out: SimulatedItems
     test: SimulatedItems
-
-
-class Judgement(NamedTuple):
-    """What a head says of N items: `logits` [N, 2] of its q, ε of its slips, and κ [N] where it has one."""
-
-    logits: np.ndarray
-    flip_rate: float
-    kappa: np.ndarray | None
 
 
 def run_simulation(output_dir: Path, settings: SimulationSettings) -> Path:
@@ -138,8 +129,8 @@ def cell_items(cell: SimulatedCell, seed: int, *, n_test: int) -> CellItems:
     return CellItems(*(SimulatedItems(*part) for part in parts))
 
 
-def judge(judgement: Judgement, items: SimulatedItems, *, smoothing: float, is_dpm: bool) -> dict[str, float]:
-    """How far a head is from the truth.
+def judge(reading: Reading, items: SimulatedItems, *, smoothing: float, is_dpm: bool) -> dict[str, float]:
+    """How far what a head says of items is from the truth.
 
     `mse`, `spearman`, `kl`: its q against the true shares ρ (a denoiser's q is what people would say without slips).
     `vote_mse`, `log_loss`: the acceptance it predicts against the probability of an accepting vote, slips included;
@@ -148,18 +139,17 @@ def judge(judgement: Judgement, items: SimulatedItems, *, smoothing: float, is_d
     credible intervals (of ρ, of the votes' probability), `strength` m; `kappa_coverage` with κ(x) instead of m;
     `r_mse` the d-PM posterior r, q̄ the mean over the items.
     """
-    latent = acceptance_logits(judgement.logits, ACCEPTABLE)
-    predicted = acceptance_logits(judgement.logits, ACCEPTABLE, flip_rate=judgement.flip_rate)
-    q, acceptance = expit(latent), expit(predicted)
-    truth, voting = items.truth, items.vote_share
+    latent = reading.vote_logits if reading.latent_logits is None else reading.latent_logits
+    truth, voting, one = items.truth, items.vote_share, np.ones(len(items.truth))
     found = {
-        "mse": _mse(q, truth),
+        "mse": _mse(expit(latent), truth),
         "spearman": spearman(latent, truth),
-        "kl": float(np.mean(vote_log_loss(latent, truth, np.ones(len(truth))) - entr(truth) - entr(1 - truth))),
-        "vote_mse": _mse(acceptance, voting),
-        "log_loss": float(np.mean(vote_log_loss(predicted, voting, np.ones(len(voting))))),
+        "kl": float(np.mean(vote_log_loss(latent, truth, one) - entr(truth) - entr(1 - truth))),
+        "vote_mse": _mse(expit(reading.vote_logits), voting),
+        "log_loss": float(np.mean(vote_log_loss(reading.vote_logits, voting, one))),
+        **_judge_annotated(expit(reading.vote_logits), reading.concentration, items, smoothing=smoothing),
     }
-    return found | _judge_annotated(judgement, acceptance, items, smoothing=smoothing, is_dpm=is_dpm)
+    return found | ({"r_mse": _posterior_error(latent, items, smoothing=smoothing)} if is_dpm else {})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -240,6 +230,7 @@ def _fit_cell(
             batch_size=settings.batch_size,
             eval_every=settings.eval_every,
             patience=None,
+            final_rate=settings.final_rate,
         ),
     )
 
@@ -248,57 +239,54 @@ def _held_out_loss(
     votes: Sequence[np.ndarray], contender: Contender, settings: SimulationSettings, run: int, outputs: np.ndarray
 ) -> float:
     """Mean log-loss per held-out vote of one seed's head."""
-    slips = _slips(contender, settings, outputs)
-    logits = acceptance_logits(outputs[:, :2], ACCEPTABLE, flip_rate=slips)
     n_votes = votes[run].sum(axis=1)
-    return float(vote_log_loss(logits, votes[run][:, 1], n_votes).sum() / n_votes.sum())
+    vote_logits = _read(outputs, contender, settings).vote_logits
+    return float(vote_log_loss(vote_logits, votes[run][:, 1], n_votes).sum() / n_votes.sum())
 
 
 def _judge_head(
     weights: HeadWeights, run: int, items: SimulatedItems, contender: Contender, settings: SimulationSettings
 ) -> dict[str, float]:
-    outputs = predict_head(weights, run, torch.tensor(items.features)).double()
-    kappa = concentration(outputs[:, -1]).numpy() if contender.objective == "beta_binomial" else None
-    logits = outputs[:, :2].numpy()
-    judgement = Judgement(logits, _slips(contender, settings, outputs.numpy()), kappa)
-    is_dpm = contender.objective in DPM_OBJECTIVES
-    return judge(judgement, items, smoothing=settings.smoothing, is_dpm=is_dpm)
+    outputs = predict_head(weights, run, torch.tensor(items.features)).double().numpy()
+    reading = _read(outputs, contender, settings)
+    return judge(reading, items, smoothing=settings.smoothing, is_dpm=contender.objective in DPM_OBJECTIVES)
+
+
+def _read(outputs: np.ndarray, contender: Contender, settings: SimulationSettings) -> Reading:
+    """What a head says; with `through_slips` off a denoiser's q is taken for its prediction of votes."""
+    if not contender.through_slips:
+        return Reading(acceptance_logits(outputs[:, :2], ACCEPTABLE), None, None)
+    return read_outputs(outputs, objective=contender.objective, acceptable=ACCEPTABLE, smoothing=settings.smoothing)
 
 
 def _judge_annotated(
-    judgement: Judgement, acceptance: np.ndarray, items: SimulatedItems, *, smoothing: float, is_dpm: bool
+    acceptance: np.ndarray, kappa: np.ndarray | None, items: SimulatedItems, *, smoothing: float
 ) -> dict[str, float]:
+    """The shares of items that have votes, estimated without text and from the posterior."""
     truth, n_votes, accepting = items.truth, items.votes.sum(axis=1), items.votes[:, 1]
-    votes = torch.tensor(items.votes)
-    prior = prior_logps(votes, smoothing=smoothing)[:, 1].exp().numpy()
-    found = {"share_mse": _mse(accepting / n_votes, truth), "prior_mse": _mse(prior, truth)}
-    if is_dpm:
-        logps = torch.log_softmax(torch.tensor(judgement.logits), dim=-1)
-        mean = partial(constant_log_normaliser, log_mean_probs=logps.exp().mean(0).log())
-        r = posterior_logps(logps, votes, smoothing=smoothing, log_normaliser=mean)[:, 1].exp().numpy()
-        found["r_mse"] = _mse(r, truth)
+    prior = prior_logps(torch.tensor(items.votes), smoothing=smoothing)[:, 1].exp().numpy()
     strength = fit_prior_strength(acceptance, accepting, n_votes)
     posterior = posterior_shares(acceptance, accepting, n_votes, strength=strength, level=LEVEL)
-    found |= {
+    found = {
+        "share_mse": _mse(accepting / n_votes, truth),
+        "prior_mse": _mse(prior, truth),
         "posterior_mse": _mse(posterior.share, truth),
         "strength": strength,
         "coverage": _coverage(posterior, truth),
         "vote_coverage": _coverage(posterior, items.vote_share),
     }
-    if judgement.kappa is not None:
-        own = posterior_shares(acceptance, accepting, n_votes, strength=judgement.kappa, level=LEVEL)
-        found["kappa_coverage"] = _coverage(own, truth)
-        found["kappa_posterior_mse"] = _mse(own.share, truth)
-    return found
+    if kappa is None:
+        return found
+    own = posterior_shares(acceptance, accepting, n_votes, strength=kappa, level=LEVEL)
+    return found | {"kappa_coverage": _coverage(own, truth), "kappa_posterior_mse": _mse(own.share, truth)}
 
 
-def _slips(contender: Contender, settings: SimulationSettings, outputs: np.ndarray) -> float:
-    """ε through which a denoiser predicts votes; 0 where q itself is taken for the prediction."""
-    if not contender.through_slips:
-        return 0.0
-    if contender.objective == "votes_noise":
-        return float(learned_flip_rate(torch.tensor(outputs[0, -1]), 2))
-    return flip_rate(contender.objective, smoothing=settings.smoothing, n_classes=2)
+def _posterior_error(latent: np.ndarray, items: SimulatedItems, *, smoothing: float) -> float:
+    """Squared error of the d-PM posterior r of items that have votes."""
+    logps = F.logsigmoid(torch.tensor(np.stack([-latent, latent], axis=1)))
+    mean = partial(constant_log_normaliser, log_mean_probs=logps.exp().mean(0).log())
+    r_logps = posterior_logps(logps, torch.tensor(items.votes), smoothing=smoothing, log_normaliser=mean)
+    return _mse(r_logps[:, 1].exp().numpy(), items.truth)
 
 
 def _head_objective(contender: Contender, settings: SimulationSettings) -> HeadObjective:
