@@ -123,6 +123,16 @@ def test_the_curve_under_a_budget() -> None:
     assert curve[1].rank_accuracy.low == curve[1].rank_accuracy.value == curve[1].rank_accuracy.high
 
 
+def test_every_interval_holds_its_value() -> None:
+    """A beta prior of 200 items, strengths around its own: the simulated rank accuracy is no exception."""
+    panel = Population(np.full(200, 0.5), 1.9)
+    drawn = [Population(np.full(200, 0.5), strength) for strength in np.linspace(1.8, 2.0, 21)]
+    curve = budget_curve(panel, drawn, budget=2000, votes_per_item=range(1, 11), rng=np.random.default_rng(0))
+    for point in curve:
+        for found in (point.error, point.explained, point.rank_accuracy, point.error_of_all):
+            assert found.low <= found.value <= found.high
+
+
 def test_an_even_spread_is_best_for_a_fixed_set_of_items() -> None:
     """The gain of one more vote falls, whatever m: 2 + 2 votes beat 1 + 3 and 0 + 4."""
     for strength in (0.2, 3.0, 80.0):

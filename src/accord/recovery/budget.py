@@ -250,7 +250,7 @@ def budget_curve(
 ) -> list[BudgetPoint]:
     """A point for every number of votes per item that the budget can pay for one item of."""
     pair_rng, item_rng = rng.spawn(2)
-    seed = int(pair_rng.integers(1 << 62))  # the same pairs for every population: intervals without Monte-Carlo noise
+    seed = int(pair_rng.integers(1 << 62))  # the same pairs for every population: intervals with less Monte-Carlo noise
     ranks_rng = pair_rng.spawn(1)[0]
     affordable = [n for n in votes_per_item if n <= budget]
     most = max(affordable, default=0)
@@ -259,8 +259,8 @@ def budget_curve(
         return rank_accuracies(of, most, n_pairs=N_RESAMPLED_PAIRS, rng=np.random.default_rng(seed))
 
     ranks = rank_accuracies(population, most, rng=ranks_rng)
-    own = ranks_of(population)
-    moves = [ranks_of(drawn) - own for drawn in resampled]
+    of_drawn = np.array([ranks_of(drawn) for drawn in resampled]).reshape(len(resampled), most + 1)
+    moves = of_drawn - of_drawn.mean(axis=0) if resampled else of_drawn  # what all share is Monte-Carlo noise
     n_all = len(population.acceptance)
 
     def interval(value: float, draws: Sequence[float]) -> Interval:
