@@ -67,7 +67,7 @@ class SimulationSettings:
     """Width of the head's hidden layer."""
     learning_rate: float = 1e-3
     """First learning rate."""
-    final_rate: float = 1.0
+    final_rate: float = 0.0
     """Learning rate at the last step, as a share of the first: 1 is constant, 0 the linear decay of `accord fit`."""
     weight_decay: float = 0.01
     """AdamW's weight decay on matrices."""
