@@ -237,6 +237,31 @@ def test_browsers_without_storage_and_locks_still_wait_for_the_network(server: R
     assert labels_of(server, "r13") == ["5", "yes"]
 
 
+def test_a_full_storage_loses_no_answer(browser: Any, tmp_path: Path) -> None:
+    """Two answers without network and with the quota used up; they are sent when it is back."""
+    outputs = write_outputs(tmp_path / "outputs", n_prompts=1)
+    context = browser.new_context()
+    page = context.new_page()
+    with RatingServer(tmp_path / "study", outputs, form="rule-of-thumb", annotators=1) as server:
+        consent(page, server.links[0])
+        page.evaluate(
+            """() => {
+                for (let size = 5_000_000; size >= 1; size = Math.floor(size / 2)) {
+                    try { for (let n = 0; ; n += 1) localStorage.setItem(`${size} ${n}`, "x".repeat(size)); } catch {}
+                }
+            }"""
+        )
+        context.set_offline(True)
+        for key in "25":
+            page.keyboard.press(key)
+            page.keyboard.press("Enter")
+        said(page, "No connection: 2 answers are kept")
+        context.set_offline(False)
+        saved(page, f"2 of {N_QUESTIONS}")
+        assert labels_of(server, "r1") == ["5", "yes"]
+    context.close()
+
+
 @pytest.mark.slow
 def test_answers_wait_while_the_study_is_paused(server: RatingServer, context: Any) -> None:
     page, admin = context.new_page(), context.new_page()

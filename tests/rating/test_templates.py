@@ -105,6 +105,12 @@ def test_saved_answers_are_checked_and_keys_are_printed() -> None:
     assert "<kbd>Enter</kbd> save and go on" in page
 
 
+@pytest.mark.parametrize("completion", ["", " \n"])
+def test_a_text_of_white_space_is_said_to_be_empty(completion: str) -> None:
+    page = render("task.html", **a_task("acceptable", completion=completion))
+    assert page.count('<p class="said empty" dir="auto">(empty)</p>') == 2
+
+
 def test_a_paused_page_takes_no_answers_and_a_skipped_one_says_why() -> None:
     context = a_task("acceptable")
     context["task"] |= {"is_skipped": True, "skip_reason": "It upsets me"}

@@ -112,43 +112,43 @@ function parsed(text) {
   }
 }
 
-/** Entries by slot in localStorage, each under a key of its own: two tabs never overwrite each other's. */
+/**
+ * Entries by slot in localStorage, each under a key of its own: two tabs never overwrite each other's. What does not
+ * fit there (a full quota, or storage forbidden) stands in memory: it outlives a lost network but not a closed tab.
+ */
 function openStore(key) {
-  const storage = localStorageOrMemory();
+  const disk = localStorageOrNull();
+  const memory = new Map();
   const name = (slot) => `${key} ${slot}`;
-  const get = (slot) => JSON.parse(storage.getItem(name(slot)));
-  const all = () =>
-    Array.from({ length: storage.length }, (_, index) => storage.key(index))
-      .filter((found) => found.startsWith(`${key} `))
-      .map((found) => JSON.parse(storage.getItem(found)));
-  return {
-    get,
-    set: (slot, entry) => storage.setItem(name(slot), JSON.stringify(entry)),
-    remove: (entry) => {
-      if (get(entry.slot)?.order === entry.order) storage.removeItem(name(entry.slot));
-    },
-    oldest: () => all().sort((one, other) => one.order - other.order)[0],
-    size: () => all().length,
-  };
+  const names = () => Array.from({ length: disk?.length ?? 0 }, (_, index) => disk.key(index));
+  const read = (found) => JSON.parse(memory.get(found) ?? disk?.getItem(found) ?? null);
+  const get = (slot) => read(name(slot));
+  const all = () => [...new Set([...names(), ...memory.keys()])].filter((found) => found.startsWith(`${key} `)).map(read);
+
+  function set(slot, entry) {
+    const text = JSON.stringify(entry);
+    try {
+      disk.setItem(name(slot), text);
+      memory.delete(name(slot));
+    } catch {
+      memory.set(name(slot), text); // an older one on the disk is removed with it, once this one is confirmed
+    }
+  }
+
+  function remove(entry) {
+    if (get(entry.slot)?.order !== entry.order) return;
+    memory.delete(name(entry.slot));
+    disk?.removeItem(name(entry.slot));
+  }
+
+  return { get, set, remove, oldest: () => all().sort((one, other) => one.order - other.order)[0], size: () => all().length };
 }
 
-/** Where a browser forbids localStorage, answers outlive a lost network but not a closed tab. */
-function localStorageOrMemory() {
+function localStorageOrNull() {
   try {
-    localStorage.setItem("accord", "");
-    localStorage.removeItem("accord");
     return localStorage;
   } catch {
-    const map = new Map();
-    return {
-      getItem: (name) => map.get(name) ?? null,
-      setItem: (name, value) => map.set(name, value),
-      removeItem: (name) => map.delete(name),
-      key: (index) => [...map.keys()][index],
-      get length() {
-        return map.size;
-      },
-    };
+    return null;
   }
 }
 
