@@ -13,8 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from accord.artifacts import write_jsonl
+from accord.rating.annotators import invite_until
+from accord.rating.draft import StudyInputs
 from accord.rating.export import export_study
+from accord.rating.settings import RateSettings
 from accord.rating.store import Store
+from accord.rating.study import open_study
+from accord.records import Output
 from rating_clients import (
     Person,
     admin_path,
@@ -279,6 +284,27 @@ def test_the_csv_is_the_same_as_a_long_table(serve: ServedMaker) -> None:
     found = {(row["annotator"], row["completion"], row["question"]): row["label"] for row in rows}
     assert found == served.given()
     assert {row["prompt"] for row in rows} == {"prompt 0", '[{"role": "user", "content": "prompt 1"}]'}
+
+
+def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
+    """What a model wrote is not run by a spreadsheet: an apostrophe goes before it. JSONL keeps it as it is."""
+    completion = '=HYPERLINK("http://elsewhere.example")'
+    write_jsonl(tmp_path / "a.jsonl", [Output("@1", "+1", completion, "-a"), Output("2", "1 + 1", "2 = 2", "-a")])
+    inputs = StudyInputs([tmp_path / "a.jsonl"])
+    store = open_study(tmp_path / "study", inputs, settings=RateSettings(form="acceptable"), seed=0)
+    with ExitStack() as stack:
+        stack.callback(store.close)
+        store.write_now(lambda connection: invite_until(connection, 1))
+        served = Served(store, stack.enter_context(open_client(store)))
+        served.people[0].agree()
+        served.people[0].rate_all(choose_by(1))
+        text = served.client.get(f"{served.admin}/export.csv").text
+        rows = {row["id"]: row for row in csv.DictReader(io.StringIO(text))}
+        exact = served.exported()
+    row = rows["'@1#-a#0#0"]
+    assert (row["prompt"], row["completion"], row["system"], row["group"]) == ("'+1", f"'{completion}", "'-a", "'@1")
+    assert (rows["2#-a#0#0"]["prompt"], rows["2#-a#0#0"]["completion"]) == ("1 + 1", "2 = 2")
+    assert (exact[0]["prompt"], exact[0]["completion"], exact[0]["system"]) == ("+1", completion, "-a")
 
 
 def test_the_folder_holds_everything_beside_the_ratings(serve: ServedMaker, tmp_path: Path) -> None:

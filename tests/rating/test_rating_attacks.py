@@ -378,13 +378,17 @@ def test_bodies_of_another_type_are_refused(person: Person) -> None:
 
 def test_a_closed_study_takes_nothing(store: Store, client: TestClient, person: Person) -> None:
     body = an_answer(person)
+    late = links(store)[1]
+    csrf = csrf_of(client.get(f"{late}/welcome").text)
     store.write_now(lambda connection: connection.execute("UPDATE study SET state = 'closed'"))
     assert client.put(f"{person.link}/answers", json=body).json()["reason"] == "closed"
     assert client.put(f"{person.link}/answers", json=body).status_code == 410
     assert person.skip(1, "reason").status_code == 410
     assert client.get(f"{person.link}/done").status_code == 410
-    late = Person(client, links(store)[1])
-    assert late.agree().status_code == 410
+    assert client.get(late).headers["location"] == f"{late}/welcome"
+    assert client.get(f"{late}/welcome").status_code == 410
+    assert client.get(f"{person.link}/welcome").status_code == 200  # what was agreed to can be read again
+    assert client.post(f"{late}/welcome", data={"csrf": csrf, "consent": "yes"}).status_code == 410
     assert n_answers(store) == 0
 
 

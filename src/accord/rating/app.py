@@ -209,6 +209,9 @@ def _unfinished(connection: sqlite3.Connection, annotator: Annotator) -> int | N
 
 async def welcome(site: Site, request: Request) -> Response:
     annotator = site.annotator(request)
+    with site.store.snapshot() as connection:
+        if study_state(connection) == "closed" and not annotator.has_consented:
+            raise closed()
     urls = annotator_urls(annotator)
     context = {
         "form": site.study.form,

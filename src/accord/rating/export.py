@@ -29,6 +29,9 @@ FORM_FILE = "form.yaml"
 ANNOTATORS_FILE = "annotators.jsonl"
 CHECKS_FILE = "checks.jsonl"
 CSV_FIELDS = ("id", "prompt", "completion", "annotator", "label", "question", "system", "group")
+FIELDS_OF_OUTPUTS = ("id", "prompt", "completion", "system", "group")
+"""What a model or its files wrote; labels and questions are the form's."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _TEXTS = (
     "SELECT texts.*, prompts.name, prompts.prompt, prompts.cluster FROM texts "
     "JOIN sheets ON sheets.id = texts.sheet JOIN prompts ON prompts.id = sheets.prompt ORDER BY texts.id"
@@ -75,7 +78,10 @@ def export_jsonl(store: Store) -> bytes:
 
 
 def export_csv(store: Store) -> bytes:
-    """The same as a long table, one rating a row; a chat prompt is a cell of JSON."""
+    """The same as a long table, one rating a row; a chat prompt is a cell of JSON.
+
+    Where what the outputs hold begins like a formula, an apostrophe goes before it: spreadsheets run it otherwise.
+    """
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(CSV_FIELDS)
@@ -83,9 +89,14 @@ def export_csv(store: Store) -> bytes:
         for row in rating_rows(connection):
             prompt = row["prompt"] if isinstance(row["prompt"], str) else json.dumps(row["prompt"], ensure_ascii=False)
             for rating in row["annotations"]:
-                cells = {**row, **rating, "prompt": prompt}
-                writer.writerow([cells[field] for field in CSV_FIELDS])
+                cells = {**row, "prompt": prompt}
+                guarded = {field: _no_formula(cells[field]) for field in FIELDS_OF_OUTPUTS}
+                writer.writerow([{**guarded, **rating}[field] for field in CSV_FIELDS])
     return table.getvalue().encode()
+
+
+def _no_formula(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 def rating_rows(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
