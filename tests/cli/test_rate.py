@@ -19,6 +19,7 @@ from rating_clients import Person, links, make_study, open_client, outputs_file
         (["--export", "absent", "--output-dir", "o"], "absent does not exist. Expected the study.sqlite of a study."),
         (["base.jsonl", "--form", "nice"], "Form 'nice' is neither a file nor one of"),
         (["base.jsonl", "--annotators-per-item", "0"], "annotators_per_item is 0. Expected a number from 1 to"),
+        (["base.jsonl", "--annotators", "-3"], "annotators is -3. Expected a number from 0 to"),
         (["base.jsonl", "--port", "70000"], "port is 70000. Expected a number from 0 to 65,535."),
         (["base.jsonl", "--host", "0.0.0.0"], '--host "0.0.0.0" listens on every address, so say by which one'),
         (["base.jsonl", "--public-url", "rate.example"], '--public-url "rate.example" is not an address like'),
@@ -51,6 +52,14 @@ def test_without_the_extra_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["rate", "base.jsonl"]) == 2
     assert capsys.readouterr().err == "accord: accord rate needs uvicorn: pip install 'accord[web]'\n"
+
+
+def test_an_export_without_ratings_names_no_next_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(tmp_path, n_prompts=2).close()
+    assert main(["rate", "--export", str(tmp_path / "study"), "--output-dir", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  0 ratings of 0 texts by 0 annotators; 6 texts have no ratings and are left out"
+    ]
 
 
 def test_export_writes_the_folder_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

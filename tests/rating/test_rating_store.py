@@ -151,6 +151,15 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         Store(path)
 
 
+def test_a_file_that_cannot_be_written_is_not_called_foreign(store: Store, tmp_path: Path) -> None:
+    """A missing folder stands for one that may not be written to: to root that is no matter."""
+    with pytest.raises(ArtifactError, match=r"study.sqlite cannot be opened to write \(unable to open database file\)"):
+        Store(tmp_path / "absent" / "study.sqlite")
+    store._writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(ArtifactError, match=r"study.sqlite cannot be written \(attempt to write a readonly database\)"):
+        store.write_now(note("x"))
+
+
 def test_a_migration_that_fails_leaves_the_version_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "study.sqlite"
     Store(path).close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from accord.cli.options import COMMON, DEFAULT_OPTIONS, SETTINGS, Options
 from accord.cli.output import show
 from accord.errors import ConfigError
+from accord.ranges import check_numbers
 from accord.rating.settings import RateSettings, ServeSettings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def rate(
     from accord.rating.serve import check_address, serve_study
     from accord.rating.study import open_study
 
+    check_numbers({"annotators": annotators})
     check_address(serve)
     store = open_study(study, StudyInputs(outputs, checks, suggestions), settings=settings, seed=seed)
     try:
@@ -98,6 +100,8 @@ def _export(study: Path, output_dir: Path, *, as_json: bool) -> None:
     lines = [
         str(output_dir),
         f"  {found.n_ratings} ratings of {found.n_rated} texts by {found.n_annotators} annotators{unrated}",
-        f"next: accord prepare {output_dir / RATINGS_FILE} --scheme {output_dir / 'QUESTION.json'} --output-dir FOLDER",
     ]
+    if found.n_ratings:
+        scheme = output_dir / "QUESTION.json"
+        lines.append(f"next: accord prepare {output_dir / RATINGS_FILE} --scheme {scheme} --output-dir FOLDER")
     show(lines, {"output_dir": str(output_dir), **found._asdict()}, as_json=as_json)

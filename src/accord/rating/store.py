@@ -27,6 +27,8 @@ CHECKPOINT_EVERY = 400
 """Changes between two checkpoints."""
 BUSY_SECONDS = 10.0
 
+MAKE_WRITABLE = "Use a study whose file and folder you may write to; a copy will do for --export."
+
 ResultT = TypeVar("ResultT")
 Change = Callable[[sqlite3.Connection], ResultT]
 
@@ -37,11 +39,17 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         ArtifactError: `path` is no study's file.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise ArtifactError(f"{path} cannot be opened to write ({error}). {MAKE_WRITABLE}") from None
     connection.row_factory = sqlite3.Row
     try:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise ArtifactError(f"{path} cannot be opened to write ({error}). {MAKE_WRITABLE}") from None
     except sqlite3.DatabaseError as error:
         connection.close()
         raise ArtifactError(
@@ -97,9 +105,16 @@ class Store:
         return await future
 
     def write_now(self, change: Change[ResultT]) -> ResultT:
-        """`write` where no event loop runs."""
+        """`write` where no event loop runs.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
         with self._is_writing:
-            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise ArtifactError(f"{self.path} cannot be written ({error}). {MAKE_WRITABLE}") from None
             try:
                 result = change(self._writer)
             except BaseException:
