@@ -85,6 +85,25 @@ def test_a_difference_is_paired_by_prompt_and_its_sign_turns_with_the_order(tmp_
     assert forth.test == "two-way-400"
 
 
+def test_one_prompt_of_a_system_gives_it_no_interval(tmp_path: Path) -> None:
+    """Others were rated on 20 prompts: that says nothing of how this system does on new ones."""
+    rows = [row for row in simulated(20, gain=1.0) if row["system"] == "base" or row["prompt_id"] == "p0"]
+    found = {row.system: row for row in measure_ratings(aspects(read_ratings([write(tmp_path / "r", rows)])), how=HOW)}
+    assert found["better"].n == 1
+    assert math.isnan(found["better"].low)
+    assert found["base"].low < found["base"].value < found["base"].high
+
+
+def test_the_effect_is_in_units_of_groups(tmp_path: Path) -> None:
+    """Differences 1, 1 in one group and 3, 3 in the other: two groups of mean 1 and 3, d = 2, sd √2."""
+    rows = []
+    for prompt, (group, gain) in enumerate([("g1", 1), ("g1", 1), ("g2", 3), ("g2", 3)]):
+        rows += [text(f"p{prompt}", "base", [("a", "1", "overall")], group=group)]
+        rows += [text(f"p{prompt}", "better", [("a", str(1 + gain), "overall")], group=group)]
+    (row,), _ = compare_ratings(aspects(read_ratings([write(tmp_path / "r", rows)])), [("better", "base")], how=HOW)
+    assert row.effect == pytest.approx(2 / math.sqrt(2))
+
+
 def test_without_a_difference_none_is_found(tmp_path: Path) -> None:
     ratings = read_ratings([write(tmp_path / "r", simulated(40, gain=0.0))])
     (row,), _ = compare_ratings(aspects(ratings), [("better", "base")], how=HOW)
@@ -191,6 +210,13 @@ def test_ratings_alone_become_a_table(tmp_path: Path) -> None:
     document = read_json(done / "ratings.json")
     assert [scale["name"] for scale in document["scales"]] == ["overall"]
     assert document["model"] is None
+
+
+def test_one_annotator_was_not_resampled(tmp_path: Path) -> None:
+    ratings = write(tmp_path / "r", [text(f"p{n}", "base", [("a", str(n), "overall")]) for n in (1, 2, 4)])
+    folder = evaluate_stage([], output_dir=tmp_path / "e", settings=EvaluateSettings(), seed=0, ratings=[ratings])
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    assert "Ratings are those of this one annotator: intervals are for new prompts alone." in table
 
 
 def test_ratings_stand_beside_the_metrics_of_the_outputs(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def test_one_label_has_no_interval() -> None:
     assert np.isnan(found.low)
 
 
+def test_one_other_text_is_no_sure_number() -> None:
+    """Its spread is that of the other predictions: Var θ = Var(Y − f/2)/2 + (1/4)·Var f, here .005/2 + .02/4."""
+    found = prediction_powered_mean(np.array([0.2, 0.4]), np.array([0.4, 0.6]), np.array([0.9]), weight=0.5)
+    assert found.high - found.value == pytest.approx(1.959964 * (0.005 / 2 + 0.02 / 4) ** 0.5, rel=1e-6)
+
+
 def test_intervals_cover_and_are_shorter_with_good_predictions() -> None:
     """Biased but correlated predictions: 95 % intervals cover as the plain ones do, and are shorter."""
     rng = np.random.default_rng(0)

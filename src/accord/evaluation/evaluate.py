@@ -53,7 +53,7 @@ from accord.progress import progress
 from accord.records import Measurement, Output
 from accord.statistics.significance import enough_resamples
 
-VERSION = 4
+VERSION = 5
 CHARACTERS_PER_CHUNK = 1 << 18
 
 

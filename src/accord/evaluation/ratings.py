@@ -94,9 +94,9 @@ def measure_ratings(found: Sequence[Aspect], *, how: RatingResampling) -> list[M
     for aspect in found:
         systems = list(dict.fromkeys(aspect.system.tolist()))
         resampled = _resampled_means(aspect, systems, how=how)
-        n_clusters = _n_clusters(aspect)
         for column, system in enumerate(systems):
             value = _mean(aspect, system)
+            n_clusters = len(np.unique(aspect.cluster[aspect.system == system]))
             interval = percentile_interval(value, resampled[:, column], level=how.level, n_clusters=n_clusters)
             n = round(float(aspect.weight[aspect.system == system].sum()))
             rows.append(Measurement(aspect.name, system, *interval, n, f"{aspect.signature}|{_ci(aspect, how)}"))
@@ -233,9 +233,9 @@ def _on_shared_prompts(aspect: Aspect, first: str, second: str) -> Aspect:
 
 
 def _effect(aspect: Aspect, first: str, second: str) -> float:
-    clusters = np.unique(aspect.prompt)
+    clusters = np.unique(aspect.cluster)
     statistics = np.zeros((2, len(clusters), 2))
-    position = np.searchsorted(clusters, aspect.prompt)
+    position = np.searchsorted(clusters, aspect.cluster)
     for number, system in enumerate((first, second)):
         chosen = aspect.system == system
         np.add.at(statistics[number, :, 0], position[chosen], (aspect.number * aspect.weight)[chosen])

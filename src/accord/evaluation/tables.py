@@ -153,6 +153,8 @@ def few_annotators_text(signatures: Iterable[str]) -> str:
     found = [int(number) for text in signatures for number in re.findall(r"\|annotators:(\d+)", text)]
     if not found or max(found) >= ENOUGH_ANNOTATORS:
         return ""
+    if max(found) == 1:
+        return " Ratings are those of this one annotator: intervals are for new prompts alone."
     return f" Ratings are those of these {max(found)} annotators, who were resampled too."
 
 

@@ -36,7 +36,8 @@ def prediction_powered_mean(
 
     Args:
         labels, predictions: Y_i and f(X_i) of the labelled units, independent of each other.
-        other_predictions: f(X'_j) of the unlabelled ones. None at all: the labels' own mean.
+        other_predictions: f(X'_j) of the unlabelled ones. None at all: the labels' own mean; one: its spread is
+            taken to be that of `predictions`.
         weight: λ; None = λ*.
     """
     n, n_other = len(labels), len(other_predictions)
@@ -47,8 +48,9 @@ def prediction_powered_mean(
     shift = float(other_predictions.mean() - predictions.mean()) if n_other else 0.0
     value = float(labels.mean()) + weight * shift
     variance = float(np.var(labels - weight * predictions, ddof=1)) / n
-    if n_other > 1:
-        variance += weight**2 * float(np.var(other_predictions, ddof=1)) / n_other
+    if n_other:
+        spread_of = other_predictions if n_other > 1 else predictions  # one says nothing of its own spread
+        variance += weight**2 * float(np.var(spread_of, ddof=1)) / n_other
     half = float(norm.ppf((1 + level) / 2)) * variance**0.5
     return PoweredMean(value, value - half, value + half, weight)
 
