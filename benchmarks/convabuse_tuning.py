@@ -1,9 +1,9 @@
 """How much tuning the encoder adds to a head on the frozen one, on ConvAbuse (docs/results.md).
 
-    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py                                # head, lora, full; dev
-    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py --tuning head full --seeds 0 1 2 3 4 --test \\
-        --split published disjoint --output-dir runs/convabuse                                # reads the test split
-    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py --tuning head full --set encoder_layers=4 dtype=bfloat16
+    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py                           # head, lora, full; dev
+    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py --tuning full --set encoder_layers=6 learning_rate=1e-4
+    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py --tuning head head_grades full --seeds 0 1 2 3 4 \\
+        --split published disjoint --test --output-dir runs/convabuse                    # reads the test split
 
 DATA/convabuse holds ConvAbuse_{train,dev,test}.json; the splits are those of convabuse_head.py. Every model is fitted
 by `accord fit` and selected on the dev split's vote log-loss. Unless --test is given the test items are taken out
@@ -53,9 +53,20 @@ ENCODER = FitSettings(
     patience=99,
     n_resamples=2,
 )
+HEADS = {"head": FitSettings(), "head_grades": FitSettings(classes="labels")}
 SETTINGS = {
     "lora": replace(ENCODER, tuning="lora", epochs=4, learning_rate=1e-3),
-    "full": replace(ENCODER, tuning="full", epochs=3),
+    "full": replace(
+        ENCODER,
+        tuning="full",
+        classes="labels",
+        encoder_layers=4,
+        epochs=3,
+        learning_rate=2e-4,
+        max_length=64,
+        eval_every=75,  # an epoch
+        dtype="bfloat16",  # slower than float32 on a processor without instructions for it
+    ),
     "prefix": replace(ENCODER, tuning="prefix", epochs=4),
 }
 SMOKE_ITEMS = 48
@@ -72,7 +83,7 @@ class Losses(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tuning", nargs="+", choices=["head", *SETTINGS], default=["head", "lora", "full"])
+    parser.add_argument("--tuning", nargs="+", choices=[*HEADS, *SETTINGS], default=["head", "lora", "full"])
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=["published"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
@@ -94,10 +105,11 @@ def main() -> None:
         for split in options.split:
             folder = (options.output_dir or Path(scratch)) / split
             items_path = selected_items(folder, split, parts=("train", *shown), smoke=options.smoke)
-            items = label_items(load_prepared(items_path), annotators=(), by_label=False, objective="votes")
+            items = labelled(items_path, FitSettings())
+            features = encoded(items.pairs, FitSettings()) if HEADS.keys() & options.tuning else torch.empty(0)
             log_odds = {
-                tuning: head_log_odds(items, options.seeds)
-                if tuning == "head"
+                tuning: head_log_odds(features, labelled(items_path, HEADS[tuning]), HEADS[tuning], options.seeds)
+                if tuning in HEADS
                 else np.stack([read_log_odds(fit(items_path, folder, tuning, seed, changes)) for seed in options.seeds])
                 for tuning in options.tuning
             }
@@ -140,10 +152,16 @@ def read_log_odds(fitted: Path) -> np.ndarray:
     return logit(np.array([row["acceptance"] for row in rows]))
 
 
-def head_log_odds(items: LabelledItems, seeds: Sequence[int]) -> np.ndarray:
-    """The same [K, N] of heads on the frozen encoder: the texts are encoded once, all seeds are fitted at once."""
-    settings = FitSettings()
-    features = encoded(items.pairs, settings)
+def labelled(items_path: Path, settings: FitSettings) -> LabelledItems:
+    """The items with votes in the classes of the settings."""
+    by_label = settings.classes == "labels"
+    return label_items(load_prepared(items_path), annotators=(), by_label=by_label, objective=settings.objective)
+
+
+def head_log_odds(
+    features: torch.Tensor, items: LabelledItems, settings: FitSettings, seeds: Sequence[int]
+) -> np.ndarray:
+    """The same [K, N] of heads on the frozen encoder, all seeds fitted at once."""
     outputs = predict_heads(fitted_heads(features, items, settings, seeds).weights, features)
     return np.stack([acceptance_logits(of_seed, items.acceptable) for of_seed in outputs.double().numpy()])
 
