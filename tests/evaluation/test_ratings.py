@@ -118,6 +118,18 @@ def test_new_annotators_widen_the_interval(tmp_path: Path) -> None:
     assert (level.value, level.low, level.high) == (4.0, 3.0, 5.0)
 
 
+def test_a_system_with_one_annotator_of_several_gets_no_test(tmp_path: Path) -> None:
+    """Every third resample or so is without the one who rated it; what is left would look too sure."""
+    rows = []
+    for number in range(20):
+        rows.append(text(f"p{number}", "base", [(name, "2", "overall") for name in "abc"]))
+        rows.append(text(f"p{number}", "better", [("a", str(3 + number % 2), "overall")]))
+    ratings = read_ratings([write(tmp_path / "r", rows)])
+    (row,), _ = compare_ratings(aspects(ratings), [("better", "base")], how=HOW)
+    assert row.difference == pytest.approx(1.5)
+    assert np.isnan([row.low, row.high, row.p]).all()
+
+
 def test_the_order_of_rows_and_ratings_changes_nothing(tmp_path: Path) -> None:
     rows = simulated(12, gain=0.5)
     shuffled = [{**row, "annotations": row["annotations"][::-1]} for row in rows[::-1]]

@@ -26,6 +26,9 @@ from accord.statistics.resampling import (
 )
 from accord.statistics.significance import bootstrap_p_value, standardised_difference
 
+MOST_UNDEFINED = 0.05
+"""Share of resamples without a number, such as those without the one annotator of a system, above which the others are
+no picture of chance: there is no interval and no test."""
 SHARE_SUFFIX = "_share"
 """Of the measurement that reads a graded consensus as the share of people that each label stands for."""
 
@@ -97,7 +100,7 @@ def measure_ratings(found: Sequence[Aspect], *, how: RatingResampling) -> list[M
         for column, system in enumerate(systems):
             value = _mean(aspect, system)
             n_clusters = len(np.unique(aspect.cluster[aspect.system == system]))
-            interval = percentile_interval(value, resampled[:, column], level=how.level, n_clusters=n_clusters)
+            interval = _interval(value, resampled[:, column], n_clusters=n_clusters, level=how.level)
             n = round(float(aspect.weight[aspect.system == system].sum()))
             rows.append(Measurement(aspect.name, system, *interval, n, f"{aspect.signature}|{_ci(aspect, how)}"))
     return rows
@@ -117,7 +120,7 @@ def compare_ratings(
             a, b = _mean(shared, first), _mean(shared, second)
             resampled = _resampled_means(shared, [first, second], how=how)
             differences = resampled[:, 0] - resampled[:, 1]
-            interval = percentile_interval(a - b, differences, level=how.level, n_clusters=_n_clusters(shared))
+            interval = _interval(a - b, differences, n_clusters=_n_clusters(shared), level=how.level)
             is_defined = not np.isnan(interval.low)
             p = bootstrap_p_value(differences[~np.isnan(differences)], a - b) if is_defined else np.nan
             pair, test = f"{first}{SEPARATOR}{second}", f"{_test(shared)}-{how.n_resamples}"
@@ -222,6 +225,12 @@ def _resampled_means(aspect: Aspect, systems: Sequence[str], *, how: RatingResam
     else:
         sums = resampled_sums(statistics, clusters=aspect.cluster, n_resamples=how.n_resamples, rng=rng)
     return np.stack([ratio(sums[:, 2 * column : 2 * column + 2]) for column in range(len(systems))], axis=1)
+
+
+def _interval(value: float, resampled: np.ndarray, *, n_clusters: int, level: float) -> Interval:
+    if np.isnan(resampled).mean() > MOST_UNDEFINED:
+        return Interval(value, np.nan, np.nan)
+    return percentile_interval(value, resampled, level=level, n_clusters=n_clusters)
 
 
 def _on_shared_prompts(aspect: Aspect, first: str, second: str) -> Aspect:

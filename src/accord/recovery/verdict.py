@@ -186,8 +186,8 @@ def _claim_words(verdict: Verdict, n_groups: int) -> list[str]:
     elif not sure:
         judged = "no difference is sure"
     else:
-        judged = "it is surely " + ", ".join(
-            f"{'better' if row.difference < 0 else 'worse'} at {_votes(row.keep)}" for row in sure
+        judged = "it is " + ", ".join(
+            f"surely {'better' if row.difference < 0 else 'worse'} at {_votes(row.keep)}" for row in sure
         )
     head = f"{QUESTIONS[verdict.question]}: {verdict.use} against {yardstick}"
     return [f"{head}: {judged}. Log-loss {_listed(verdict.claims, names=True)}."]
