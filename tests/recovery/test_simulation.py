@@ -1,10 +1,12 @@
 """A tiny study end to end, its resume, and its judgement of a head by hand."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import logit
 
 import accord.recovery.simulation as simulation
@@ -163,6 +165,20 @@ def test_the_configuration_that_ships_is_the_study() -> None:
     assert {*settings.proper, *settings.entered_later} <= names
     assert {c.objective for c in settings.contenders} >= {"dpm_qr", "dpm_rq", "dpm_em", "dpm_free_energy", "majority"}
     assert len(list(plan_tasks(settings))) > 24 * 5 * len(names)
+
+
+def test_broken_ties_are_unacceptable() -> None:
+    """At q = ¾: 2 of 4 votes cost the mean of both labels where ties are split, −log ¼ where they are broken."""
+    votes, logits = torch.tensor([[2.0, 2.0], [1.0, 3.0]]), torch.tensor([[0.0, math.log(3.0)]] * 2)
+    settings = replace(TINY, contenders=())
+    losses = [
+        simulation._head_objective(Contender("majority", "majority", ties_unacceptable=broken), settings)
+        .loss(logits, votes)
+        .loss.tolist()
+        for broken in (False, True)
+    ]
+    assert losses[0] == pytest.approx([-(math.log(0.25) + math.log(0.75)) / 2, -math.log(0.75)])
+    assert losses[1] == pytest.approx([-math.log(0.25), -math.log(0.75)])
 
 
 @pytest.mark.parametrize(

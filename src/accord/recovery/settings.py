@@ -39,6 +39,8 @@ class Contender:
     """d-PM objectives: where the average prediction comes from."""
     through_slips: bool = True
     """Denoisers: whether votes are predicted, and checkpoints selected, through the slips, or by q itself."""
+    ties_unacceptable: bool = False
+    """majority: a tied item counts as unacceptable, as in the released code of d-PM, instead of half and half."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name everybody gives it
 from scipy.special import entr, expit
+from torch import Tensor
 
 from accord.artifacts import open_stage, read_jsonl, write_json
 from accord.config import build_settings, read_config
@@ -27,6 +28,8 @@ from accord.preference.objectives import (
     N_CONSTANTS,
     NEED_COUNTS,
     NEED_PAIRS,
+    ExampleLosses,
+    Objective,
     build_objective,
     constant_log_normaliser,
     n_outputs_of,
@@ -296,7 +299,14 @@ def _head_objective(contender: Contender, settings: SimulationSettings) -> HeadO
         log_normaliser=log_normaliser(contender.normaliser),
         acceptable=torch.tensor(ACCEPTABLE),
     )
+    if contender.ties_unacceptable:
+        loss = partial(_with_ties_broken, loss)
     return HeadObjective(loss, n_outputs_of(contender.objective, 2), N_CONSTANTS.get(contender.objective, 0))
+
+
+def _with_ties_broken(loss: Objective, logits: Tensor, votes: Tensor) -> ExampleLosses:
+    """The loss with half a vote more for unacceptable: whole votes have no ties then."""
+    return loss(logits, votes + votes.new_tensor([0.5, 0.0]))
 
 
 def _coverage(posterior: PosteriorShares, shares: np.ndarray) -> float:
