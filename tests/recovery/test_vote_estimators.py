@@ -104,6 +104,14 @@ def test_all_leaves_out_what_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_vote_estimators(("none",), annotators_known=False) == (["constant"], [])
 
 
+def test_all_leaves_out_what_takes_minutes_until_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vote_estimators, "find_spec", lambda _: object())
+    names, left_out = choose_vote_estimators(("all",), annotators_known=True)
+    assert names[-1] == "mace"
+    assert left_out == ["estimator 'glad' takes minutes for thousands of items. Name it: --estimators all glad."]
+    assert choose_vote_estimators(("all", "glad"), annotators_known=True) == ([*names, "glad"], [])
+
+
 @pytest.mark.parametrize(
     ("given", "found", "message"),
     [

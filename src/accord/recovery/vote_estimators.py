@@ -21,6 +21,8 @@ from accord.recovery.hide import Estimate, Hiding
 
 CONSTANT = "constant"
 CROWD_KIT = ("mace", "glad")
+VERY_SLOW = ("glad",)
+"""Left out of "all" unless named beside it."""
 BY_ANNOTATOR = ("dawid_skene", *CROWD_KIT)
 """Estimators that need to know who voted."""
 
@@ -155,6 +157,11 @@ def choose_vote_estimators(names: tuple[str, ...], *, annotators_known: bool) ->
     problems = {name: problem for name in wanted if (problem := _problem(name, annotators_known=annotators_known))}
     if problems and not is_all:
         raise ConfigError(next(iter(problems.values())))
+    for name in VERY_SLOW:
+        if name not in names and name in wanted and name not in problems:
+            problems[name] = (
+                f"estimator {name!r} takes minutes for thousands of items. Name it: --estimators all {name}."
+            )
     return [name for name in wanted if name not in problems], list(problems.values())
 
 
