@@ -244,6 +244,7 @@ def test_ratings_stand_beside_the_metrics_of_the_outputs(tmp_path: Path) -> None
     comparisons = read_json(done / "comparisons.json")
     assert [row["name"] for row in comparisons] == ["length", "overall"]
     assert all(row["p_holm"] is None or row["p_holm"] >= row["p"] for row in comparisons)
+    assert [row["test"] for row in comparisons] == ["ar-800", "two-way-800"]  # 20·2/0.05: both count both
     first = json.loads((done / "per_item.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert set(first) == {"id", "system", "length", "overall"}
     signed = [row["signature"] for row in read_json(done / "results.json") if " - " in row["system"]]

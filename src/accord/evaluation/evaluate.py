@@ -37,6 +37,7 @@ from accord.evaluation.outputs import (
 )
 from accord.evaluation.rated import Ratings, read_ratings
 from accord.evaluation.ratings import (
+    Aspect,
     RatingResampling,
     aspects,
     compare_ratings,
@@ -53,7 +54,7 @@ from accord.progress import progress
 from accord.records import Measurement, Output
 from accord.statistics.significance import enough_resamples
 
-VERSION = 5
+VERSION = 6
 CHARACTERS_PER_CHUNK = 1 << 18
 
 
@@ -84,11 +85,17 @@ def evaluate_stage(
     rated = read_ratings(ratings) if ratings else None
     counts = {**(count_ratings(rated) if rated else {}), **(count_outputs(table) if table else {})}
     pairs = parse_comparisons(list(counts), compare=settings.compare, baseline=settings.baseline)
+    found = aspects(rated) if rated else []
+    rated_pairs = [pair for pair in pairs if rated and set(pair) <= {text.system for text in rated.texts}]
+    n_of_ratings = len(found) * len(rated_pairs)
     parts = []
+    n_of_outputs = 0
     if table is not None:
-        parts.append(_measure_outputs(table, values, pairs, settings, seed=seed))
+        parts.append(_measure_outputs(table, values, pairs, settings, seed=seed, n_other_tests=n_of_ratings))
+        n_of_outputs = len(parts[0].comparisons)
     if rated is not None:
-        part, document = _measure_ratings(rated, table, pairs, settings, seed=seed)
+        n_tests = n_of_outputs + n_of_ratings
+        part, document = _measure_ratings(rated, found, table, rated_pairs, settings, seed=seed, n_tests=n_tests)
         parts.append(part)
         write_json(stage.path("ratings.json"), document)
     comparisons = corrected([row for part in parts for row in part.comparisons])
@@ -119,12 +126,13 @@ def _measure_outputs(
     settings: EvaluateSettings,
     *,
     seed: int,
+    n_other_tests: int,
 ) -> _Part:
     names = metric_names(settings)
     written = [pair for pair in pairs if set(pair) <= set(table.systems)]
     _check_pairs(names, written)
     measured = [*measure_metrics(table, names, metric_inputs(table, settings)), *measure_values(table, values)]
-    how = resampling(table, settings, seed=seed)
+    how = resampling(table, settings, seed=seed)._replace(n_other_tests=n_other_tests)
     comparisons = compare_systems(measured, written, how=how)
     differences = difference_measurements(comparisons, measured, how=how)
     return _Part(measure_levels(measured, how=how), comparisons, differences, per_item_rows(table, measured))
@@ -132,19 +140,17 @@ def _measure_outputs(
 
 def _measure_ratings(
     ratings: Ratings,
+    found: Sequence[Aspect],
     table: OutputTable | None,
     pairs: Sequence[tuple[str, str]],
     settings: EvaluateSettings,
     *,
     seed: int,
+    n_tests: int,
 ) -> tuple[_Part, dict[str, Any]]:
-    """The aspects as metrics, and what ratings.json says beside them."""
-    found = aspects(ratings)
-    systems = {text.system for text in ratings.texts}
-    rated = [pair for pair in pairs if set(pair) <= systems]
-    n_resamples = enough_resamples(settings.n_resamples, n_tests=max(1, len(rated) * len(found)), alpha=SURE)
-    how = RatingResampling(n_resamples, settings.level, seed)
-    comparisons, differences = compare_ratings(found, rated, how=how)
+    """The aspects as metrics, and what ratings.json says beside them; `n_tests`: of the whole table."""
+    how = RatingResampling(enough_resamples(settings.n_resamples, n_tests=n_tests, alpha=SURE), settings.level, seed)
+    comparisons, differences = compare_ratings(found, pairs, how=how)
     per_item = ({"id": prompt, "system": system, name: mean} for prompt, system, name, mean in prompt_means(found))
     document: dict[str, Any] = {"scales": describe_scales(ratings, how=how), "model": None}
     if settings.preference_model is not None:

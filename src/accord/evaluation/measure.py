@@ -51,7 +51,10 @@ class Measured(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """How intervals and p-values are made; `clusters` [P] are the prompts' groups, `seeds` those of each system."""
+    """How intervals and p-values are made; `clusters` [P] are the prompts' groups, `seeds` those of each system.
+
+    `n_other_tests`: tests of the same table that are made elsewhere, for Holm's correction counts them too.
+    """
 
     clusters: np.ndarray
     n_resamples: int
@@ -60,6 +63,7 @@ class Resampling(NamedTuple):
     seed: int
     test: Test = "randomisation"
     seeds: Mapping[str, tuple[int, ...]] = {}
+    n_other_tests: int = 0
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -107,7 +111,8 @@ def compare_systems(
     The number of resamples behind a p-value is raised to what a table of this size needs (`enough_resamples`).
     """
     cells = _cells(measured, pairs)
-    tests = [_test(*cell, how=how, n_tests=len(cells)) for cell in cells]
+    n_in_table = len(cells) + how.n_other_tests
+    tests = [_test(*cell, how=how, n_tests=n_in_table) for cell in cells]
     found = [_paired_difference(*cell, test=test, how=how) for cell, test in zip(cells, tests, strict=True)]
     return corrected(
         [
