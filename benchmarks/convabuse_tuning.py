@@ -1,8 +1,8 @@
 """How much tuning the encoder adds to a head on the frozen one, on ConvAbuse (docs/results.md).
 
-    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py                           # head, lora, full; dev
-    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py --tuning full --set encoder_layers=6 learning_rate=1e-4
-    ACCORD_DATA_DIR=DATA python benchmarks/convabuse_tuning.py --tuning head head_grades full --seeds 0 1 2 3 4 \\
+    ACCORD_DATA_DIR=DATA python -m benchmarks.convabuse_tuning                           # head, lora, full; dev
+    ACCORD_DATA_DIR=DATA python -m benchmarks.convabuse_tuning --tuning full --set encoder_layers=6 learning_rate=1e-4
+    ACCORD_DATA_DIR=DATA python -m benchmarks.convabuse_tuning --tuning head head_grades full --seeds 0 1 2 3 4 \\
         --split published disjoint --test --output-dir runs/convabuse                    # reads the test split
 
 DATA/convabuse holds ConvAbuse_{train,dev,test}.json; the splits are those of convabuse_head.py. Every model is fitted
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from convabuse_head import SPLITS, encoded, fitted_heads
+from benchmarks.convabuse_head import SPLITS, encoded, fitted_heads
 from scipy.special import expit, logit
 
 from accord.artifacts import read_json, write_jsonl

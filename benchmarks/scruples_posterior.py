@@ -1,7 +1,7 @@
 """Whether text helps five votes to predict five fresh ones, on Scruples dilemmas (docs/results.md).
 
-    ACCORD_DATA_DIR=DATA python benchmarks/scruples_posterior.py --folds   # within the dev file alone: choose here
-    ACCORD_DATA_DIR=DATA python benchmarks/scruples_posterior.py           # fitted on one file, judged on the other
+    ACCORD_DATA_DIR=DATA python -m benchmarks.scruples_posterior --folds   # within the dev file alone: choose here
+    ACCORD_DATA_DIR=DATA python -m benchmarks.scruples_posterior           # fitted on one file, judged on the other
 
 DATA/scruples-dilemmas holds {dev,test}.scruples-dilemmas.jsonl. Two panels of five judged each pair of actions. What is
 predicted are the votes of panel 2; what is known of a pair is its text, or the votes of panel 1, or both.
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from convabuse_head import encoded
+from benchmarks.convabuse_head import encoded
 from scipy.special import expit, logit
 
 from accord.data.prepare import prepare_stage
