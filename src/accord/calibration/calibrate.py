@@ -18,32 +18,28 @@ from scipy import stats
 from torch import Tensor
 
 from accord.artifacts import Stage, open_stage, write_json, write_jsonl
-from accord.calibration.adapter import SAVE, adapted_layers, add_adapter, require_trainable, unfreeze
+from accord.calibration.adapter import SAVE, require_trainable
+from accord.calibration.before_after import before_after
 from accord.calibration.examples import (
     Example,
     encode_rows,
+    micro_batches,
     read_candidates,
     require_references,
     train_dev_rows,
 )
-from accord.calibration.frozen import with_frozen_layers_kept
 from accord.calibration.objectives import OBJECTIVES, RankingObjective, length_normalised, reference_loss
 from accord.calibration.settings import CalibrateSettings
+from accord.calibration.trained_part import trained_part
 from accord.candidates.generators.load import load_generator
-from accord.candidates.generators.protocol import Generator
 from accord.candidates.logps import StateReader, completion_logps
 from accord.pretrained import content_name
-from accord.randomness import keyed_rng
 from accord.records import Measurement
-from accord.statistics.resampling import bootstrap_interval, describe_interval
 from accord.training.batches import step_indices, steps_per_epoch
 from accord.training.loop import LossSum, TrainingResult, train
 from accord.training.processes import device, from_main
 
 VERSION = 1
-N_RESAMPLES = 1000
-LEVEL = 0.95
-
 GENERATOR_DIR = "generator"
 
 
@@ -108,7 +104,18 @@ def _calibrate(stage: Stage, candidates: Path, settings: CalibrateSettings, seed
     examples, dev = encode(split.train), encode(split.dev)
     for part in (examples, dev):
         require_references(part, ranking_weight=settings.ranking_weight, reference_weight=settings.reference_weight)
-    trained, reader = _trained_part(generator, dev, settings, seed)
+    longest = max(dev, key=lambda example: example.n_tokens)
+    trained, reader = trained_part(
+        generator,
+        tuning=settings.tuning,
+        lora_layers=settings.lora_layers,
+        r=settings.lora_r,
+        alpha=settings.lora_alpha,
+        dropout=settings.lora_dropout,
+        base_name=settings.model,
+        seed=seed,
+        probe=(longest.prompt_ids, longest.candidate_ids + longest.reference_ids),
+    )
     loss = _loss(settings)
     before = _validation_figures(reader, loss, dev, settings.micro_batch_size)
     result = _train(trained, reader, loss, examples, dev, settings, seed, checkpoint_dir=stage.scratch_dir)
@@ -122,29 +129,6 @@ def _calibrate(stage: Stage, candidates: Path, settings: CalibrateSettings, seed
         stage.finish()
 
     from_main(write)
-
-
-def _trained_part(
-    generator: Generator, dev: Sequence[Example], settings: CalibrateSettings, seed: int
-) -> tuple[Any, StateReader]:
-    """The model with what is trained in it, and what reads its states: frozen layers, if there are any, once only."""
-    if settings.tuning == "full":
-        return unfreeze(generator, base_name=settings.model), generator
-    *_, layers = adapted_layers(generator.layer_stacks, settings.lora_layers).values()
-    adapted = add_adapter(
-        generator,
-        lora_layers=settings.lora_layers,
-        r=settings.lora_r,
-        alpha=settings.lora_alpha,
-        dropout=settings.lora_dropout,
-        base_name=settings.model,
-        seed=seed,
-    )
-    probe = max(dev, key=lambda example: example.n_tokens)
-    reader = with_frozen_layers_kept(
-        generator, layers.start, prompt_ids=probe.prompt_ids, completion_ids=probe.candidate_ids + probe.reference_ids
-    )
-    return adapted, reader
 
 
 def prompt_losses(
@@ -194,7 +178,7 @@ def _train(
 
     def micro_batches_at(step: int) -> list[list[Example]]:
         chosen = step_indices(len(examples), settings.batch_size, step, seed=seed)
-        return _micro_batches([examples[int(number)] for number in chosen], settings.micro_batch_size)
+        return micro_batches([examples[int(number)] for number in chosen], settings.micro_batch_size)
 
     def evaluate() -> dict[str, float]:
         figures = _validation_figures(reader, loss, dev, settings.micro_batch_size)
@@ -287,18 +271,17 @@ def _measurements(
         ("kendall_tau", "kendall_tau", "true"),
         ("pairwise_accuracy", "pairwise_accuracy", "true"),
     )
-    interval_text = describe_interval(n_resamples=N_RESAMPLES, level=LEVEL, clusters="group")
     measurements = []
     for name, field, scores in named:
-        old, new = getattr(before, field), getattr(after, field)
-        for system, values in (("base", old), ("calibrated", new), ("calibrated - base", new - old)):
-            rng = keyed_rng(seed, "bootstrap", name)
-            value, low, high = bootstrap_interval(
-                values, clusters=clusters, n_resamples=N_RESAMPLES, level=LEVEL, rng=rng
-            )
-            n = int(np.sum(~np.isnan(values)))
-            signature = f"{name}|split:dev|scores:{scores}|{interval_text}"
-            measurements.append(Measurement(name, system, value, low, high, n, signature))
+        measurements += before_after(
+            name,
+            getattr(before, field),
+            getattr(after, field),
+            system="calibrated",
+            clusters=clusters,
+            signature=f"split:dev|scores:{scores}",
+            seed=seed,
+        )
     return measurements
 
 
@@ -331,12 +314,6 @@ def _loss(settings: CalibrateSettings) -> CalibrationLoss:
         reduction=settings.pair_reduction,
     )
     return CalibrationLoss(ranking, settings.length_exponent, settings.ranking_weight, settings.reference_weight)
-
-
-def _micro_batches(examples: Sequence[Example], size: int) -> list[list[Example]]:
-    """The step's examples in groups of `size`, alike in length, so that little is padded; the sums do not change."""
-    ordered = sorted(examples, key=lambda example: (-example.n_tokens, example.id))
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
 def _mean(values: np.ndarray) -> float:

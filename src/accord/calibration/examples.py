@@ -1,9 +1,9 @@
-"""From scored candidates to what a training step reads: token ids and scores, prompt by prompt."""
+"""From rows to what a training step reads: who trains and who validates, token ids and scores, prompt by prompt."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,11 +11,26 @@ from accord.artifacts import read_jsonl, require_complete
 from accord.candidates.generators.protocol import Generator
 from accord.errors import ConfigError, DataError
 from accord.randomness import keyed_rng
-from accord.records import CandidateSet
+from accord.records import CandidateSet, PromptRow
 
 logger = logging.getLogger(__name__)
 
 CANDIDATES_FILE = "candidates.jsonl"
+
+RowT = TypeVar("RowT", CandidateSet, PromptRow)
+
+
+class Sized(Protocol):
+    """What grouping by length asks of an example."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def n_tokens(self) -> int: ...
+
+
+SizedT = TypeVar("SizedT", bound=Sized)
 
 
 class Example(NamedTuple):
@@ -41,9 +56,9 @@ class Example(NamedTuple):
         return len(self.prompt_ids) + sum(map(len, [*self.candidate_ids, *self.reference_ids]))
 
 
-class TrainDev(NamedTuple):
-    train: list[CandidateSet]
-    dev: list[CandidateSet]
+class TrainDev(NamedTuple, Generic[RowT]):
+    train: list[RowT]
+    dev: list[RowT]
 
 
 def read_candidates(folder_or_file: Path) -> list[CandidateSet]:
@@ -66,7 +81,7 @@ def read_candidates(folder_or_file: Path) -> list[CandidateSet]:
     return rows
 
 
-def train_dev_rows(rows: Sequence[CandidateSet], *, dev_fraction: float, seed: int) -> TrainDev:
+def train_dev_rows(rows: Sequence[RowT], *, dev_fraction: float, seed: int) -> TrainDev[RowT]:
     """Training and validation prompts: by `split`, or by drawing groups where no row has split "dev".
 
     Rows of split "test" take no part. A group (a row without one goes by its prompt) never straddles the two.
@@ -78,8 +93,8 @@ def train_dev_rows(rows: Sequence[CandidateSet], *, dev_fraction: float, seed: i
     dev = [row for row in rows if row.split == "dev"]
     if not dev:
         held_out = _held_out_groups(pool, dev_fraction=dev_fraction, seed=seed)
-        dev = [row for row in pool if _group(row) in held_out]
-        pool = [row for row in pool if _group(row) not in held_out]
+        dev = [row for row in pool if group_of(row) in held_out]
+        pool = [row for row in pool if group_of(row) not in held_out]
     if not pool or not dev:
         raise DataError(
             f"{len(pool)} training and {len(dev)} validation prompts among {len(rows)} rows. Expected at least one of "
@@ -133,7 +148,7 @@ def _encoded(row: CandidateSet, generator: Generator, max_prompt_tokens: int, sc
     order = keyed_rng(seed, "shuffle", row.id).permutation(len(true_scores)) if score_control == "shuffled" else None
     return Example(
         id=row.id,
-        group=_group(row),
+        group=group_of(row),
         prompt_ids=prompt_ids[-max_prompt_tokens:],
         candidate_ids=candidate_ids,
         reference_ids=[generator.completion_ids(text) for text in row.references],
@@ -154,13 +169,20 @@ def _as_written(ended_ids: list[int], n_tokens: int) -> list[int]:
     return ended_ids[:-1] if unfinished else ended_ids
 
 
-def _group(row: CandidateSet) -> str:
+def group_of(row: CandidateSet | PromptRow) -> str:
+    """What must not straddle training and validation: the row's group, or its prompt."""
     return f"group:{row.group}" if row.group is not None else f"prompt:{row.prompt}"
 
 
-def _held_out_groups(rows: Sequence[CandidateSet], *, dev_fraction: float, seed: int) -> set[str]:
+def micro_batches(examples: Sequence[SizedT], size: int) -> list[list[SizedT]]:
+    """A step's examples in groups of `size`, alike in length, so that little is padded; the sums do not change."""
+    ordered = sorted(examples, key=lambda example: (-example.n_tokens, example.id))
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def _held_out_groups(rows: Sequence[CandidateSet | PromptRow], *, dev_fraction: float, seed: int) -> set[str]:
     """A keyed draw of groups, at least one of two or more."""
-    groups = sorted({_group(row) for row in rows})
+    groups = sorted({group_of(row) for row in rows})
     n_held_out = min(len(groups) - 1, max(1, round(dev_fraction * len(groups)))) if len(groups) > 1 else 0
     order: np.ndarray = keyed_rng(seed, "dev groups").permutation(len(groups))
     return {groups[number] for number in order[:n_held_out]}
