@@ -34,10 +34,13 @@ POSITIVE = Range(0, LARGEST, has_low=False)
 COUNT = Range(1, LARGEST)
 RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("length_penalty", "length_exponent"), ANY),
-    **dict.fromkeys(("temperature", "repetition_penalty", "smoothing", "lora_alpha", "max_grad_norm"), POSITIVE),
+    **dict.fromkeys(
+        ("temperature", "repetition_penalty", "smoothing", "lora_alpha", "max_grad_norm", "dpo_beta"), POSITIVE
+    ),
     **dict.fromkeys(("dropout", "lora_dropout", "dev_fraction"), Range(0, 1, has_high=False)),
     **dict.fromkeys(("level", "target"), Range(0, 1, has_low=False, has_high=False)),
     "budget": COUNT,
+    "num_samples": Range(2, LARGEST),  # a sample is measured against the others
     "top_p": Range(0, 1, has_low=False),
     "max_reference_tokens": COUNT,
     "port": Range(0, 65_535),

@@ -28,8 +28,9 @@ class CalibrateSettings:
     """The adapter's output is scaled by lora_alpha / lora_r."""
     lora_dropout: float = 0.0
     """Dropout before the adapter."""
-    objective: Literal["ranking_margin"] = "ranking_margin"
-    """Loss over a prompt's candidates."""
+    objective: Literal["ranking_margin", "dpo", "rloo"] = "ranking_margin"
+    """What is learnt: the ranking of a prompt's candidates, its best against its worst candidate (dpo), or the reward
+    of completions drawn afresh at every step (rloo)."""
     margin: float = 0.001
     """λ: how far apart two neighbours in rank should be, in nats per token (length_exponent 1)."""
     margin_by: Literal["rank", "score"] = "rank"
@@ -40,8 +41,22 @@ class CalibrateSettings:
     """Add up a prompt's pairs (the paper) or average them."""
     length_exponent: float = 1.0
     """α: a candidate's log-probability is divided by its number of tokens to the power of α."""
+    dpo_beta: float = 0.1
+    """dpo: β, how firmly the generator is held to its start; larger is firmer."""
+    preference_model: str | None = None
+    """rloo: folder of `accord fit` (or its model) whose score is the reward."""
+    utility: Literal["acceptance", "logit", "lower_bound", "consensus"] = "acceptance"
+    """rloo: what the reward is, as for `accord score`."""
+    num_samples: int = 4
+    """rloo: completions drawn for each prompt of a step, at least two."""
+    temperature: float = 1.0
+    """rloo: of the distribution that is drawn from and trained; below 1 makes likely tokens likelier."""
+    max_new_tokens: int = 40
+    """rloo: longest completion that is drawn, end of sequence counted."""
+    kl_weight: float = 0.05
+    """rloo: taken off the reward for each nat by which a completion became likelier than it was at the start."""
     ranking_weight: float = 1.0
-    """Weight of the ranking loss; 0 trains on the references alone (a control)."""
+    """Weight of the objective's loss; 0 trains on the references alone (a control)."""
     reference_weight: float = 1.0
     """γ: weight of the mean negative log-probability per token of the human references."""
     score_control: Literal["none", "shuffled"] = "none"
