@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from benchmarks.convabuse_head import SPLITS, encoded, fitted_heads
 from scipy.special import expit, logit
 
 from accord.artifacts import read_json, write_jsonl
@@ -44,6 +43,7 @@ from accord.randomness import keyed_rng
 from accord.statistics.proper_scores import soft_cross_entropy
 from accord.statistics.resampling import bootstrap_interval, bootstrap_interval_over_seeds
 from accord.statistics.significance import paired_bootstrap, paired_bootstrap_over_seeds
+from benchmarks.convabuse_head import SPLITS, encoded, fitted_heads
 
 ENCODER = FitSettings(
     batch_size=32,

@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from benchmarks.convabuse_head import encoded
 from scipy.special import expit, logit
 
 from accord.data.prepare import prepare_stage
@@ -47,6 +46,7 @@ from accord.records import Item
 from accord.statistics.proper_scores import vote_log_loss
 from accord.statistics.resampling import bootstrap_interval_over_seeds
 from accord.statistics.significance import paired_bootstrap_over_seeds
+from benchmarks.convabuse_head import encoded
 
 SEEDS = (0, 1, 2, 3, 4)
 FILES = ("dev", "test")
