@@ -87,18 +87,15 @@ def timed(run: Callable[[], Any]) -> Timed:
     return Timed(time.perf_counter() - started, peak_bytes())
 
 
-def alternate(
-    ours: Callable[[], Timed], theirs: Callable[[], Timed] | None, *, rounds: int
-) -> tuple[list[Timed], list[Timed]]:
-    """Both sides in turn, `rounds` times; ours alone where there is no peer."""
-    own: list[Timed] = []
-    peers: list[Timed] = []
-    for number in range(rounds):
-        own.append(ours())
-        if theirs is not None:
-            peers.append(theirs())
-            print(f"round {number + 1}: {own[-1].seconds:.3f} s against {peers[-1].seconds:.3f} s", file=sys.stderr)
-    return own, peers
+def alternate(sides: Mapping[str, Callable[[], Timed]], *, rounds: int) -> dict[str, list[Timed]]:
+    """All sides in turn, `rounds` times: what each took in every round."""
+    runs: dict[str, list[Timed]] = {name: [] for name in sides}
+    for number in range(1, rounds + 1):
+        for name, run in sides.items():
+            runs[name].append(run())
+        taken = ", ".join(f"{name} {found[-1].seconds:.3f} s" for name, found in runs.items())
+        print(f"round {number}: {taken}", file=sys.stderr, flush=True)
+    return runs
 
 
 def seconds_of(runs: Sequence[Timed]) -> list[float]:
