@@ -12,11 +12,16 @@ Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn of a chat, as in TRL and transformers."""
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, repr_omit_defaults=True):
+    """One turn of a chat, as in TRL and transformers.
+
+    `strategy` is the support strategy of an assistant's turn, where a corpus tells it. Chat templates and plain prompts
+    leave it out; generators that are conditioned on strategies read it.
+    """
 
     role: str
     content: str
+    strategy: str | None = None
 
 
 Prompt = str | tuple[Message, ...]
@@ -49,13 +54,17 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PromptRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A prompt to generate for, with the human-written texts it has, if any (one line of prompts.jsonl)."""
+    """A prompt to generate for, with the human-written texts it has, if any (one line of prompts.jsonl).
+
+    `strategy` is the support strategy of the reply, as a person annotated it or a planner chose it.
+    """
 
     id: str
     prompt: Prompt
     references: tuple[str, ...] = ()
     group: str | None = None
     split: Split | None = None
+    strategy: str | None = None
 
 
 class CandidateSet(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,7 +73,8 @@ class CandidateSet(msgspec.Struct, frozen=True, omit_defaults=True):
     `sum_logps`: the generator's own log-probability of each completion in nats, end of sequence counted;
     `n_tokens`: its number of tokens, counted the same way; `search_scores`: what the search ranked by,
     penalties included; `copies`: how many identical candidates were merged into one; `scores`: higher is
-    better, what calibration ranks by (added by `accord score`).
+    better, what calibration ranks by (added by `accord score`); `strategy`: the one that the generator was given or
+    chose to write them with, if it takes strategies.
     """
 
     id: str
@@ -78,13 +88,15 @@ class CandidateSet(msgspec.Struct, frozen=True, omit_defaults=True):
     references: tuple[str, ...] = ()
     group: str | None = None
     split: Split | None = None
+    strategy: str | None = None
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one system wrote for one prompt (one line of outputs.jsonl); `sample` counts draws per prompt.
 
     (`id`, `system`, `seed`, `sample`) is unique; `id` is the prompt's id. `reference_logp`: what the generator that
-    wrote it thinks of the prompt's references, Σ log p over their `reference_tokens` tokens in nats.
+    wrote it thinks of the prompt's references, Σ log p over their `reference_tokens` tokens in nats. `strategy`: the
+    one it was written with, if the generator takes strategies.
     """
 
     id: str
@@ -97,6 +109,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str | None = None
     reference_logp: float | None = None
     reference_tokens: int | None = None
+    strategy: str | None = None
 
 
 class Measurement(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.chdir(tmp_path)
     for name, content in FILES:
         Path(name).write_text(content, encoding="utf-8")
-    assert len(FILES) == 7
+    assert len(FILES) == 8
     assert load_scheme("warmth.json").acceptable == ("neutral", "warm")
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err

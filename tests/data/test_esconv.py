@@ -63,7 +63,7 @@ def test_each_reply_to_the_seeker_is_a_prompt(tmp_path: Path) -> None:
         ("valid-1-5", "valid-1", "dev"),
     ]
     first = reading.prompts[0]
-    assert first.prompt == (Message("assistant", "Hello!"), Message("user", "I failed. Again."))
+    assert first.prompt == (Message("assistant", "Hello!", "Question"), Message("user", "I failed. Again."))
     assert first.references == ("Oh no. Try once more?",)
     assert (reading.n_rows, reading.n_without_history) == (3, 3)
     assert reading.metadata[0] == {
@@ -73,6 +73,20 @@ def test_each_reply_to_the_seeker_is_a_prompt(tmp_path: Path) -> None:
         "problem_type": "exam",
         "situation": "I failed twice.",
     }
+
+
+def test_a_reply_carries_the_strategy_that_it_opens_with(tmp_path: Path) -> None:
+    """Of two utterances the first one's. A seeker has none, whatever the file says; one text has no place for any."""
+    said = [("usr", "I failed.", "Others"), *SAID[3:]]
+    (tmp_path / "ESConv.json").write_text(json.dumps([dialogue(said)]))
+    first, second = read(tmp_path).prompts
+    assert (first.strategy, second.strategy) == ("Reflection of feelings", "Others")
+    assert first.prompt == (Message("user", "I failed."),)
+    assert second.prompt[1] == Message("assistant", "Oh no. Try once more?", "Reflection of feelings")
+    assert [row.strategy for row in read(tmp_path, history=History("text")).prompts] == [first.strategy, "Others"]
+    unnamed: list[tuple[str, str, str | None]] = [(speaker, text, None) for speaker, text, _ in said]
+    (tmp_path / "ESConv.json").write_text(json.dumps([dialogue(unnamed)]))
+    assert [row.strategy for row in read(tmp_path).prompts] == [None, None]
 
 
 def test_the_published_json_says_the_same(tmp_path: Path) -> None:
@@ -230,6 +244,16 @@ def test_published_counts(tmp_path: Path) -> None:
     assert counts["groups"]["dev"] == 195
     rows = list(read_jsonl(folder / "prompts.jsonl", PromptRow))
     assert all(isinstance(row.prompt, tuple) and row.prompt[-1].role == "user" for row in rows)
+    assert {row.strategy for row in rows} == {
+        "Question",
+        "Restatement or Paraphrasing",
+        "Reflection of feelings",
+        "Self-disclosure",
+        "Affirmation and Reassurance",
+        "Providing Suggestions",
+        "Information",
+        "Others",
+    }
 
 
 def test_the_rejected_dialogues() -> None:

@@ -13,10 +13,11 @@ Role = Literal["user", "assistant"]
 
 
 class Turn(NamedTuple):
-    """What one side says before the other speaks."""
+    """What one side says before the other speaks; `strategy` names the kind of support, where it is known."""
 
     role: Role
     text: str
+    strategy: str | None = None
 
 
 class History(NamedTuple):
@@ -38,11 +39,9 @@ def build_history(layout: HistoryLayout, n_turns: int) -> History:
 
 
 def join_turns(utterances: Iterable[Turn]) -> list[Turn]:
-    """Utterances of one side in a row become one turn, joined by a space."""
-    return [
-        Turn(role, " ".join(utterance.text for utterance in run))
-        for role, run in groupby(utterances, key=lambda utterance: utterance.role)
-    ]
+    """Utterances of one side in a row become one turn, joined by a space, of the first one's strategy."""
+    runs = [list(run) for _, run in groupby(utterances, key=lambda utterance: utterance.role)]
+    return [Turn(run[0].role, " ".join(utterance.text for utterance in run), run[0].strategy) for run in runs]
 
 
 def history_prompt(turns: Sequence[Turn], history: History) -> Prompt:
@@ -52,4 +51,4 @@ def history_prompt(turns: Sequence[Turn], history: History) -> Prompt:
         return ""
     if history.layout == "text":
         return "\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in kept)
-    return tuple(Message(turn.role, turn.text) for turn in kept)
+    return tuple(Message(turn.role, turn.text, turn.strategy) for turn in kept)

@@ -7,7 +7,9 @@ line (`train.jsonl`, `valid.jsonl`, `test.jsonl`, whose names are their splits),
    reference of a prompt; one that opens a conversation answers nothing and is counted (`n_without_history`).
 2. The seeker's `situation` was written before the conversation and is not part of the prompt; it goes to
    metadata.jsonl with the emotion, the problem and the strategies of the reply, spelled as found.
-3. `FailedESConv.json` holds dialogues that were rejected; it is read only when it is named.
+3. A supporter turn, and the prompt that asks for it, carries the strategy of its first utterance, the one that a
+   generator chooses before it writes. All of them stand in metadata.jsonl.
+4. `FailedESConv.json` holds dialogues that were rejected; it is read only when it is named.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,17 +40,12 @@ SPEAKERS: dict[str, Role] = {
 _KEPT = ("emotion_type", "problem_type", "experience_type", "situation")
 
 
-class _Utterance(NamedTuple):
-    turn: Turn
-    strategy: str | None
-
-
 class _Reply(NamedTuple):
     """A supporter turn, what was said before it, and the strategies of its utterances."""
 
     position: int
     history: list[Turn]
-    text: str
+    turn: Turn
     strategies: list[str]
 
 
@@ -70,7 +67,7 @@ def read_esconv(source: Path, *, on_bad_row: OnBadRow, history: History) -> Prom
                 bad_rows.append(BadRow(path.name, raw.line, problems, raw.text))
                 continue
             name = f"{path.stem}-{number}"
-            n_openings += bool(utterances) and utterances[0].turn.role == "assistant"
+            n_openings += bool(utterances) and utterances[0].role == "assistant"
             for reply in _replies(utterances):
                 prompts.append(_prompt(name, reply, history, SPLIT_NAMES.get(path.stem)))
                 metadata.append(_metadata(name, reply, raw.value))
@@ -96,7 +93,7 @@ def _dialogues(path: Path) -> Iterator[RawRow]:
     return jsonl_rows(path) if path.suffix.lower() in (".jsonl", ".ndjson", ".txt") else json_rows(path)
 
 
-def _utterances(raw: RawRow) -> tuple[list[_Utterance], list[Problem]]:
+def _utterances(raw: RawRow) -> tuple[list[Turn], list[Problem]]:
     """What was said in a dialogue, in either spelling, and what is wrong with it."""
     if raw.value is None:
         return [], list(raw.problems)
@@ -109,7 +106,7 @@ def _utterances(raw: RawRow) -> tuple[list[_Utterance], list[Problem]]:
     return [utterance for utterance in read if utterance is not None], problems
 
 
-def _utterance(found: Any, name: str, problems: list[Problem]) -> _Utterance | None:
+def _utterance(found: Any, name: str, problems: list[Problem]) -> Turn | None:
     if not isinstance(found, dict):
         problems.append(problem(name, shown(found), "an object"))
         return None
@@ -125,30 +122,31 @@ def _utterance(found: Any, name: str, problems: list[Problem]) -> _Utterance | N
     if role is None or not isinstance(text, str) or len(problems) > before:
         return None
     notes = found.get("annotation", found)
-    strategy = notes.get("strategy") if isinstance(notes, dict) else None
-    return _Utterance(Turn(role, text.strip()), strategy if isinstance(strategy, str) else None)
+    strategy = notes.get("strategy") if isinstance(notes, dict) and role == "assistant" else None
+    return Turn(role, text.strip(), printable(strategy) if isinstance(strategy, str) else None)
 
 
-def _replies(utterances: list[_Utterance]) -> Iterator[_Reply]:
+def _replies(utterances: list[Turn]) -> Iterator[_Reply]:
     """Every supporter turn after a seeker turn; `position` counts the turns of the dialogue from 1."""
-    runs = [list(run) for _, run in groupby(utterances, key=lambda utterance: utterance.turn.role)]
-    turns = join_turns(utterance.turn for utterance in utterances)
+    runs = [list(run) for _, run in groupby(utterances, key=lambda utterance: utterance.role)]
+    turns = join_turns(utterances)
     for before, (turn, run) in enumerate(zip(turns, runs, strict=True)):
         if turn.role == "assistant" and before:
             strategies = [utterance.strategy for utterance in run if utterance.strategy is not None]
-            yield _Reply(before + 1, turns[:before], turn.text, strategies)
+            yield _Reply(before + 1, turns[:before], turn, strategies)
 
 
 def _prompt(dialogue: str, reply: _Reply, history: History, split: Split | None) -> PromptRow:
     return PromptRow(
         id=f"{dialogue}-{reply.position}",
         prompt=history_prompt(reply.history, history),
-        references=(reply.text,),
+        references=(reply.turn.text,),
         group=dialogue,
         split=split,
+        strategy=reply.turn.strategy,
     )
 
 
 def _metadata(dialogue: str, reply: _Reply, record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: printable(str(record[name])) for name in _KEPT if name in record}
-    return {"id": f"{dialogue}-{reply.position}", "strategies": [printable(name) for name in reply.strategies], **kept}
+    return {"id": f"{dialogue}-{reply.position}", "strategies": reply.strategies, **kept}
