@@ -65,7 +65,7 @@ def _fit(inputs: Path, output_dir: Path, options: dict[str, Any]) -> None:
 def _interrupted_at(step: int) -> Iterator[None]:
     take_step, n_steps = loop._take_step, 0
 
-    def dying(*args: Any) -> float:
+    def dying(*args: Any) -> Any:
         nonlocal n_steps
         n_steps += 1
         if n_steps > step:

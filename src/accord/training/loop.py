@@ -5,6 +5,7 @@ stopping and resuming equals not stopping; the model that is returned is the bes
 the training loss.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,13 +41,25 @@ class LossSum(NamedTuple):
     weight: Tensor | float
 
 
+class Pace(NamedTuple):
+    """What the steps before a row of the curve took: seconds (evaluations left out), and the weight trained on."""
+
+    seconds: float
+    weight: float
+
+
 class TrainingResult(NamedTuple):
-    """`curve`: one row per evaluation ({"step", "loss", …}); `best_step`: whose weights the model now holds."""
+    """`curve`: one row per evaluation ({"step", "loss", …}); `best_step`: whose weights the model now holds.
+
+    `paces` is parallel to `curve`; a run that was stopped and resumed counts the seconds of the steps it kept. Its
+    seconds are the only thing here that differs from run to run.
+    """
 
     curve: list[dict[str, float]]
     best_step: int
     best_value: float
     stopped_early: bool
+    paces: list[Pace]
 
 
 def train(
@@ -106,13 +119,22 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["first_lr"] * factor
             step_seed = keyed_seed(seed, "step", run.step)
+            started = time.monotonic()
             micro_batches = micro_batches_at(run.step)
-            run.add_loss(_take_step(model, parameters, optimizer, loss_of, micro_batches, max_grad_norm, step_seed))
+            done = _take_step(model, parameters, optimizer, loss_of, micro_batches, max_grad_norm, step_seed)
+            run.add(done, seconds=time.monotonic() - started)
             if after_step is not None:
                 after_step()
             advance(1)
     restore_tensors(model, run.best)
-    return TrainingResult(run.curve, run.best_step, run.best_value, run.step < n_steps)
+    return TrainingResult(run.curve, run.best_step, run.best_value, run.step < n_steps, run.paces)
+
+
+class _StepDone(NamedTuple):
+    """A step's loss (nan without weight) and the weight it was divided by."""
+
+    loss: float
+    weight: float
 
 
 class _Run:
@@ -123,17 +145,20 @@ class _Run:
         self.step = 0
         self.curve: list[dict[str, float]] = []
         self.losses: list[float] = []
+        self.pace, self.paces = Pace(0.0, 0.0), list[Pace]()
         self.best: Tensors = trainable_tensors(model)
         self.best_step, self.best_value, self.n_since_best = 0, float("inf"), 0
 
-    def add_loss(self, loss: float) -> None:
-        self.losses.append(loss)
+    def add(self, done: _StepDone, *, seconds: float) -> None:
+        self.losses.append(done.loss)
+        self.pace = Pace(self.pace.seconds + seconds, self.pace.weight + done.weight)
         self.step += 1
 
     def record(self, figures: Mapping[str, float], select_on: str) -> None:
         """Add a row to the curve; `loss` is the mean training loss since the row before."""
         loss = sum(self.losses) / len(self.losses) if self.losses else float("nan")
         self.curve.append({"step": self.step, "loss": loss, **figures})
+        self.paces.append(self.pace)
         self.losses = []
         if figures[select_on] < self.best_value:
             self.best, self.best_step = trainable_tensors(self.model), self.step
@@ -153,6 +178,7 @@ class _Run:
         state = {
             "step": self.step,
             "curve": self.curve,
+            "paces": self.paces,
             "best_step": self.best_step,
             "best_value": self.best_value,
             "n_since_best": self.n_since_best,
@@ -178,6 +204,8 @@ class _Run:
         )
         self.best_value = float("inf") if state["best_value"] is None else state["best_value"]
         self.curve = [{key: float("nan") if v is None else v for key, v in row.items()} for row in state["curve"]]
+        self.paces = [Pace(*pace) for pace in state["paces"]]
+        self.pace = self.paces[-1]
 
 
 def _require_same_start(step: int, checkpoint_dir: Path, *, device: torch.device) -> None:
@@ -202,7 +230,7 @@ def _take_step(
     micro_batches: Sequence[Any],
     max_grad_norm: float,
     step_seed: int,
-) -> float:
+) -> _StepDone:
     """One optimiser step on the gradient of (Σ loss)/(Σ weight) over all micro-batches; returns that ratio."""
     model.train()
     optimizer.zero_grad(set_to_none=True)
@@ -215,13 +243,13 @@ def _take_step(
         sums += torch.tensor([float(found.loss.detach()), float(found.weight)], dtype=torch.float64)
     loss, weight = _summed(sums, parameters).tolist()
     if weight == 0.0:
-        return float("nan")
+        return _StepDone(float("nan"), 0.0)
     for parameter in parameters.values():
         if parameter.grad is not None:
             parameter.grad.div_(weight)
     nn.utils.clip_grad_norm_(parameters.values(), max_grad_norm)
     optimizer.step()
-    return float(loss / weight)
+    return _StepDone(loss / weight, weight)
 
 
 def _summed(sums: Tensor, parameters: dict[str, nn.Parameter]) -> Tensor:
