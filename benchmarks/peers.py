@@ -112,6 +112,10 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child process: it stops at the end of its input."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
