@@ -269,6 +269,7 @@ def test_losses_of_a_batch_by_hand(camps: Camps) -> None:
     )
     with torch.no_grad():
         model.shared.output_weight.zero_()
+        model.shared.output_bias.zero_()
         model.own.values.fill_(2.0)  # type: ignore[operator]
         found = model.summed_loss(data.features[None, :1], votes)
     n_votes = np.bincount(data.of_run(0).annotator_index)

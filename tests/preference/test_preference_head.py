@@ -1,5 +1,6 @@
 """Many heads at once: each is the head that the training loop would have trained alone."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -19,7 +20,7 @@ from accord.preference.head import (
     predict_heads,
     standardisation,
 )
-from accord.preference.model import PreferenceConfig, PreferenceHead, PreferenceModel
+from accord.preference.model import PreferenceConfig, PreferenceHead, PreferenceModel, base_rate_logits
 from accord.preference.objectives import (
     N_CONSTANTS,
     Objective,
@@ -335,6 +336,37 @@ def test_every_normaliser_trains_and_selects(normaliser: str) -> None:
     assert all(np.isfinite(row["log_loss"]) for row in result.curve)
 
 
+def test_a_head_starts_at_the_base_rate() -> None:
+    """30 of 40 votes accept: half a vote more each, the log-odds are log(30.5 / 10.5), and their mean is 0."""
+    votes = torch.tensor([[1.0, 3.0]] * 10)
+    logits = base_rate_logits(votes)
+    assert float(logits[1] - logits[0]) == pytest.approx(math.log(30.5 / 10.5))
+    assert float(logits.sum()) == pytest.approx(0.0, abs=1e-6)
+    torch.testing.assert_close(base_rate_logits(votes.flip(1)), logits.flip(0))
+    assert bool(base_rate_logits(torch.tensor([[4.0, 0.0, 0.0]])).isfinite().all())
+
+
+def test_few_lopsided_items_are_not_predicted_as_even() -> None:
+    """Nine in ten accept whatever the text: a few small steps must not leave the prediction near one half."""
+    features = torch.randn(60, 32, generator=torch.Generator().manual_seed(1))
+    votes = torch.tensor([[0.0, 3.0], [1.0, 2.0], [0.0, 4.0]]).repeat(20, 1)
+    fitted = fit_heads(
+        features,
+        votes,
+        train_rows=[TRAIN_ROWS],
+        held_out_rows=[DEV_ROWS],
+        held_out_loss=lambda _, outputs: float(-outputs[:, 1].mean()),
+        seeds=[0],
+        objective=objective("votes"),
+        n_outputs=2,
+        epochs=2,
+        batch_size=16,
+        eval_every=3,
+    )
+    share = predict_heads(fitted.last_weights, features)[0].softmax(-1)[:, 1]
+    assert 0.85 < float(share.mean()) < 0.95
+
+
 def test_a_constant_rate_is_that_of_a_plain_loop() -> None:
     """Six steps of AdamW on the head alone, all rows a step; no dropout, no clipping, no decay of weights."""
     training = HeadTraining(
@@ -353,6 +385,7 @@ def test_a_constant_rate_is_that_of_a_plain_loop() -> None:
     )["votes"]
     head = PreferenceHead(32, 8, 2, dropout=0.0)
     head.initialise(7)
+    head.start_at_base_rate(VOTES[TRAIN_ROWS])
     mean, scale = standardisation(FEATURES[TRAIN_ROWS])
     head.feature_mean.copy_(mean)
     head.feature_scale.copy_(scale)

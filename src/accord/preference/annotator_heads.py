@@ -37,6 +37,11 @@ def panel_logits(outputs: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
     return outputs[..., 1] - outputs[..., 0]
 
 
+def bias_panel(log_odds: Float[Tensor, " S"], output_bias: Float[Tensor, "S D"]) -> None:
+    """Let z_1 − z_0 of every run start at `log_odds`."""
+    output_bias[:, 0], output_bias[:, 1] = -log_odds / 2, log_odds / 2
+
+
 def moved_logits(outputs: Float[Tensor, "*B D"], own: Float[Tensor, "*B R"]) -> Float[Tensor, "*B"]:
     """z_1 − z_0 + e · d."""
     return panel_logits(outputs) + (outputs[..., N_PANEL_OUTPUTS:] * own).sum(-1)
@@ -50,6 +55,9 @@ class OwnDirections(nn.Module):
         self.n_outputs = N_PANEL_OUTPUTS + latent_size
         self._shape = (n_runs, n_annotators, latent_size)
         self.values = nn.Parameter(torch.zeros(n_runs * n_annotators * latent_size))
+
+    def start_at(self, log_odds: Float[Tensor, " S"], output_bias: Float[Tensor, "S D"]) -> None:
+        bias_panel(log_odds, output_bias)
 
     def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]

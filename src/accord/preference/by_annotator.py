@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from accord.errors import ConfigError
 from accord.preference.head import HeadTraining, standardisation
 from accord.preference.labelled import Annotations
-from accord.preference.model import PreferenceHead, drop
+from accord.preference.model import PreferenceHead, base_rate_logits, drop
 from accord.statistics.proper_scores import vote_log_loss
 from accord.training.batches import step_indices, steps_per_epoch
 from accord.training.loop import LossSum, train
@@ -53,6 +53,9 @@ class OwnPart(Protocol):
     """
 
     n_outputs: int
+
+    def start_at(self, log_odds: Float[Tensor, " S"], output_bias: Float[Tensor, "S D"]) -> None:
+        """Set in place what makes a panel that accepts this often: the shared layer's bias, or something of its own."""
 
     def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]
@@ -140,6 +143,14 @@ class AnnotatorModel(nn.Module):
         self.register_buffer("n_votes", n_votes)
 
     @torch.no_grad()
+    def start_at_base_rate(self, data: AnnotatorData) -> None:
+        """Before training: every run begins where its own votes' share of acceptance is (`base_rate_logits`)."""
+        of_runs = [torch.from_numpy(data.of_run(run).is_acceptable) for run in range(len(data.train_rows))]
+        logits = torch.stack([base_rate_logits(torch.stack([~accepts, accepts], dim=1).float()) for accepts in of_runs])
+        bias = self.shared.output_bias.view(len(of_runs), -1)
+        self._own.start_at((logits[:, 1] - logits[:, 0]).to(bias), bias)
+
+    @torch.no_grad()
     def panel_probs(self, features: Float[Tensor, "N F"], run: int) -> Float[Tensor, "N M"]:
         """The probability that each annotator accepts each item, by the model of one run."""
         return self._own.panel_probs(self.shared.of_run(features, run), run)
@@ -192,6 +203,7 @@ def fit_by_annotator(
     """
     shared = SharedLayer(data, n_outputs, head_size=training.head_size, dropout=training.dropout, seed=seed)
     model = AnnotatorModel(shared, own, _votes_of_annotators(data))
+    model.start_at_base_rate(data)
     votes_of_item = _VotesOfItems(data.annotations, len(data.features))
     counts = votes_of_item.counts(data.held_out_rows)
 

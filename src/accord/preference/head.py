@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.preference.model import PreferenceHead, drop
+from accord.preference.model import PreferenceHead, base_rate_logits, drop
 from accord.preference.objectives import CONSTANT_RATE, Objective
 from accord.progress import progress
 from accord.randomness import keyed_seed
@@ -168,7 +168,7 @@ def fit_objectives(
     n_steps = training.epochs * max(steps_per_epoch(len(rows), training.batch_size) for rows in train_rows)
     best = {name: _Best(len(seeds), training.patience) for name in objectives}
     names = list(objectives)
-    trained = _starting_weights(runs, list(objectives.values()), training.head_size)
+    trained = _starting_weights(runs, votes, list(objectives.values()), training.head_size)
     optimizer = _optimizer(trained, training)
     with progress(f"Fitting {len(seeds) * len(names)} heads", n_steps) as advance:
         for step in range(n_steps + 1):
@@ -334,8 +334,8 @@ def _stacked(heads: Sequence[tuple[Tensor, ...]], runs: _Runs) -> HeadWeights:
     return HeadWeights(hidden_weight, hidden_bias, output_weight, output_bias, runs.mean, runs.scale)
 
 
-def _starting_weights(runs: _Runs, objectives: Sequence[HeadObjective], head_size: int) -> _Trained:
-    """Every head starts as it would alone, a function of its seed and sizes."""
+def _starting_weights(runs: _Runs, votes: Tensor, objectives: Sequence[HeadObjective], head_size: int) -> _Trained:
+    """Every head starts as it would alone: a function of seed, sizes and the base rate of its training votes."""
     n_computed = [objective.n_outputs - objective.n_constants for objective in objectives]
     shape, most = (len(runs.seeds), len(objectives)), max(n_computed)
     n_features, n_constants = runs.features.shape[1], max(objective.n_constants for objective in objectives)
@@ -346,7 +346,9 @@ def _starting_weights(runs: _Runs, objectives: Sequence[HeadObjective], head_siz
         torch.zeros(*shape, most),
         torch.zeros(*shape, n_constants),
     )
-    for run, seed in enumerate(runs.seeds):
+    n_labels = votes.shape[1]
+    for run, (seed, rows) in enumerate(zip(runs.seeds, runs.train_rows, strict=True)):
+        trained.output_bias[run, :, :n_labels] = base_rate_logits(votes[rows])
         for number, n_outputs in enumerate(n_computed):
             head = PreferenceHead(n_features, head_size, n_outputs, dropout=0.0)
             head.initialise(seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
@@ -107,7 +108,10 @@ class PreferenceHead(nn.Module):
         return self.output(drop(torch.tanh(self.hidden(standard)), rate))
 
     def initialise(self, seed: int) -> None:
-        """Set the starting weights, a function of seed and sizes only (uniform, ±1/√inputs; biases 0)."""
+        """Set the starting weights, a function of seed and sizes only (uniform, ±1/√inputs; biases 0).
+
+        See `start_at_base_rate` for the output's bias.
+        """
         generator = torch.Generator().manual_seed(keyed_seed(seed, "head"))
         with torch.no_grad():
             for layer in (self.hidden, self.output):
@@ -115,6 +119,21 @@ class PreferenceHead(nn.Module):
                 start = (2 * torch.rand(layer.weight.shape, generator=generator) - 1) * bound
                 layer.weight.copy_(start.to(layer.weight))
                 layer.bias.zero_()
+
+    def start_at_base_rate(self, votes: Float[Tensor, "N L"]) -> None:
+        """Set the bias of the L labels' outputs by the training votes (`base_rate_logits`); other outputs stay at 0."""
+        with torch.no_grad():
+            self.output.bias[: votes.shape[1]] = base_rate_logits(votes).to(self.output.bias)
+
+
+def base_rate_logits(votes: Float[Tensor, "N L"]) -> Float[Tensor, " L"]:
+    """Logits of the labels' shares in all votes, mean 0: where a head starts that knows nothing of the texts.
+
+    A head that starts at equal shares spends its first steps on the base rate alone; with few and lopsided items these
+    are all steps there are. Half a vote is added to each label, so that one that nobody gave stays finite.
+    """
+    logits = torch.log(votes.double().sum(0) + 0.5)
+    return (logits - logits.mean()).to(votes.dtype)
 
 
 def drop(values: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

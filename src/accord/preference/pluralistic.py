@@ -75,6 +75,10 @@ class Prototypes(nn.Module):
         """m_a of every annotator."""
         return (self.panel_logits[:, None] + self.own.view(self._shape)).softmax(-1)
 
+    def start_at(self, log_odds: Float[Tensor, " S"], output_bias: Float[Tensor, "S D"]) -> None:  # noqa: ARG002
+        """t starts so much further out; f stays centred."""
+        self.threshold.add_(log_odds)
+
     def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]
     ) -> VoteTerms:

@@ -179,7 +179,8 @@ def log_normaliser(normaliser: str, mean: MeanPrediction | None = None) -> LogNo
 
 
 def train_head(model: PreferenceModel, features: Tensor, plan: FitPlan) -> TrainingResult:
-    """Train the model's head on cached features [N, F]; the encoder stays as it is."""
+    """Train the model's head on cached features [N, F]; the encoder stays as it is. It starts at the base rate."""
+    model.head.start_at_base_rate(plan.votes[plan.train_rows])
 
     def outputs_of(rows: np.ndarray) -> Tensor:
         return model.head(features[rows])
@@ -197,12 +198,14 @@ def train_encoder(
 ) -> TrainingResult:
     """Train the head, and whatever of the rest requires gradients: adapters (merged at the end), a prefix, or all.
 
+    The head starts at the base rate.
     Within a step items stand in order of length, so that little is padded; but chunks stay those of the random order.
 
     Args:
         dtype: bfloat16 casts the training passes through the encoder; what checkpoints are selected on is float32.
     """
     device = model.device
+    model.head.start_at_base_rate(plan.votes[plan.train_rows])
 
     def outputs_of(rows: np.ndarray) -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):

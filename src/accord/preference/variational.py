@@ -33,7 +33,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from accord.preference.annotator_heads import N_PANEL_OUTPUTS, moved_logits, panel_logits
+from accord.preference.annotator_heads import N_PANEL_OUTPUTS, bias_panel, moved_logits, panel_logits
 from accord.preference.by_annotator import (
     AnnotatorData,
     AnnotatorModel,
@@ -106,6 +106,9 @@ class VoteEncoder(nn.Module):
         evidence = torch.cat([hidden, signs * hidden, signs], -1) @ self.of_evidence.view(self._evidence_shape)[runs]
         pull, raw_precision = evidence.chunk(2, dim=-1)
         return pooled_evidence(pull, F.softplus(raw_precision + FIRST_PRECISION), self.mask[runs, annotators])
+
+    def start_at(self, log_odds: Float[Tensor, " S"], output_bias: Float[Tensor, "S D"]) -> None:
+        bias_panel(log_odds, output_bias)
 
     def vote_terms(
         self, outputs: Float[Tensor, "V D"], runs: Int[Tensor, " V"], annotators: Int[Tensor, " V"]

@@ -39,7 +39,7 @@ from accord.recovery.vote_estimators import choose_vote_estimators
 from accord.statistics.proper_scores import ReliabilityCurve
 from accord.statistics.resampling import Interval
 
-VERSION = 1
+VERSION = 2
 BETA_PRIOR = "beta_prior"
 PLAIN_BASELINES = (BETA_PRIOR, "add_s", "add_1", "share", "constant")
 """What others are compared with where no text model runs: the first of these that was asked for."""

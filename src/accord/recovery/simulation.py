@@ -49,7 +49,7 @@ from accord.resumable import map_batches
 from accord.statistics.proper_scores import spearman, vote_log_loss
 from accord.training.batches import steps_per_epoch
 
-VERSION = 1
+VERSION = 2
 ACCEPTABLE = np.array([False, True])
 
 
