@@ -37,7 +37,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(
         ("temperature", "repetition_penalty", "smoothing", "lora_alpha", "max_grad_norm", "dpo_beta"), POSITIVE
     ),
-    **dict.fromkeys(("dropout", "lora_dropout", "dev_fraction"), Range(0, 1, has_high=False)),
+    **dict.fromkeys(("dropout", "lora_dropout", "label_smoothing", "dev_fraction"), Range(0, 1, has_high=False)),
     **dict.fromkeys(("level", "target"), Range(0, 1, has_low=False, has_high=False)),
     "budget": COUNT,
     "num_samples": Range(2, LARGEST),  # a sample is measured against the others

@@ -128,8 +128,8 @@ def test_a_refusal_is_said_once_by_the_main_process(tmp_path: Path) -> None:
     printed = finished(started)
     assert [process.returncode for process in started] == [2, 2]
     assert printed == [
-        "accord: accord score runs in one process, but 2 were started. Start it without a launcher; only accord fit "
-        "and accord calibrate share their work.\n",
+        "accord: accord score runs in one process, but 2 were started. Start it without a launcher; only accord fit, "
+        "tune and calibrate share their work.\n",
         "",
     ]
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -21,10 +21,10 @@ base_model: {base}
 library_name: peft
 ---
 
-# Calibrated generator
+# {title}
 
-A LoRA adapter (rank {r}) on {where} of `{base}`, trained with accord so that completions which more people
-would accept become likelier. Load it with `accord.candidates.generators.load.load_generator(FOLDER)`.
+A LoRA adapter (rank {r}) on {where} of `{base}`, {how}.
+Load it with `accord.candidates.generators.load.load_generator(FOLDER)`.
 """
 
 
@@ -33,11 +33,31 @@ base_model: {base}
 library_name: transformers
 ---
 
-# Calibrated generator
+# {title}
 
-`{base}` with all its weights trained with accord, so that completions which more people would accept become likelier.
+`{base}` {how}.
 Load it with `accord.candidates.generators.load.load_generator(FOLDER)`, or with transformers like any model.
 """
+
+
+class Story(NamedTuple):
+    """What a saved generator's card says of its training: a title, and how an adapter and a whole model were made."""
+
+    title: str
+    adapter: str
+    whole: str
+
+
+CALIBRATED = Story(
+    "Calibrated generator",
+    "trained with accord so that completions which more people\nwould accept become likelier",
+    "with all its weights trained with accord, so that completions which more people would accept become likelier",
+)
+TUNED = Story(
+    "Tuned generator",
+    "trained with accord on texts that people wrote",
+    "trained with accord on texts that people wrote",
+)
 
 
 def require_trainable(tuning: str, dtype: str) -> None:
@@ -151,7 +171,9 @@ def _several_stacks(chosen: Mapping[str, range], linear: Iterable[str]) -> dict[
     return {"target_modules": rf"({'|'.join(layers)})\.(.*\.)?({'|'.join(sorted(linear))})"}
 
 
-def save_adapter(adapted: PeftModel, tokenizer: Any, folder: Path, *, base_name: str) -> None:
+def save_adapter(
+    adapted: PeftModel, tokenizer: Any, folder: Path, *, base_name: str, story: Story = CALIBRATED
+) -> None:
     """Write the adapter (safetensors, its base by name), the tokenizer and a model card to `folder`."""
     config = adapted.peft_config["default"]
     layers = config.layers_to_transform
@@ -160,20 +182,22 @@ def save_adapter(adapted: PeftModel, tokenizer: Any, folder: Path, *, base_name:
         adapted.save_pretrained(folder, save_embedding_layers=False)
         _sort_target_modules(folder / "adapter_config.json")
         tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(MODEL_CARD.format(base=base_name, r=config.r, where=where))
+        card = MODEL_CARD.format(title=story.title, how=story.adapter, base=base_name, r=config.r, where=where)
+        (folder / "README.md").write_text(card)
 
 
-def save_full_model(model: Any, tokenizer: Any, folder: Path, *, base_name: str) -> None:
+def save_full_model(model: Any, tokenizer: Any, folder: Path, *, base_name: str, story: Story = CALIBRATED) -> None:
     """Write the whole model (safetensors), the tokenizer and a model card to `folder`; it needs its base no more."""
     base = Path(base_name).name if Path(base_name).exists() else base_name
     with naming_failed_writes(folder):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(FULL_MODEL_CARD.format(base=base))
+        card = FULL_MODEL_CARD.format(title=story.title, how=story.whole, base=base)
+        (folder / "README.md").write_text(card)
 
 
 SAVE = {"lora": save_adapter, "full": save_full_model}
-"""How the trained generator of each tuning is written: (model, tokenizer, folder, base_name=...)."""
+"""How the trained generator of each tuning is written: (model, tokenizer, folder, base_name=..., story=...)."""
 
 
 def _sort_target_modules(config_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings of `accord calibrate`."""
+"""Settings of `accord calibrate`, `accord tune` and `accord export pairs`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -86,6 +86,62 @@ class CalibrateSettings:
     def resolved_learning_rate(self) -> float:
         """`learning_rate`, or the tuning's own."""
         default = {"lora": 1e-4, "full": 1e-5}[self.tuning]
+        return default if self.learning_rate is None else self.learning_rate
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How a generator learns to write what people wrote."""
+
+    model: str = "builtin:smollm2"
+    """Generator to tune: local path, Hub id, or builtin:NAME."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the frozen weights; what is trained always is float32."""
+    system_prompt: str | None = None
+    """System message put before every chat prompt."""
+    chat: Literal["auto", "yes", "no"] = "auto"
+    """Apply the tokenizer's chat template; auto does so where it has one."""
+    max_prompt_tokens: int = 512
+    """A longer prompt loses its beginning; cut prompts are counted."""
+    max_reference_tokens: int = 128
+    """A longer reference loses its end, and is then not taught to end there; cut references are counted."""
+    tuning: Literal["full", "lora"] = "full"
+    """Which weights are trained: all, or a LoRA adapter on every linear map of the chosen layers."""
+    lora_layers: Literal["upper_third", "all"] = "all"
+    """Layers that carry the adapter: the upper third (of the decoder, where there is an encoder too), or all."""
+    lora_r: int = 16
+    """Rank of the adapter."""
+    lora_alpha: float = 32.0
+    """The adapter's output is scaled by lora_alpha / lora_r."""
+    lora_dropout: float = 0.0
+    """Dropout before the adapter."""
+    label_smoothing: float = 0.0
+    """Share of each token's weight that is spread over the whole vocabulary in training; validation has none."""
+    dev_fraction: float = 0.15
+    """Share of groups held out for validation where no row has split `dev`."""
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW; linear decay to 0. Null: 2e-4 for lora, 5e-5 for full."""
+    weight_decay: float = 0.0
+    """Weight decay on the trained matrices."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    epochs: float = 3.0
+    """Passes over the training prompts."""
+    batch_size: int = 16
+    """Prompts per step."""
+    micro_batch_size: int = 8
+    """Prompts read at once; changes memory and speed, not the step."""
+    eval_every: int = 50
+    """Steps between validations."""
+    patience: int | None = 4
+    """Stop after this many validations without a better one; null never stops early."""
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """`learning_rate`, or the tuning's own."""
+        default = {"lora": 2e-4, "full": 5e-5}[self.tuning]
         return default if self.learning_rate is None else self.learning_rate
 
 

@@ -1,6 +1,7 @@
 """Sequence log-probabilities of many completions per prompt, the prompt read once, no vocabulary-wide table kept."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -37,12 +38,14 @@ def completion_logps(
     prompt_ids: Sequence[Sequence[int]],
     completion_ids: Sequence[Sequence[Sequence[int]]],
     *,
+    label_smoothing: float = 0.0,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> SequenceLogps:
     """Log-probabilities of each prompt's completions under the generator; K is the largest number of them.
 
     Args:
         completion_ids: token ids with the end of sequence; prompts may have different numbers of completions.
+        label_smoothing: ε of `target_logps`; 0 gives log-probabilities, more is for training alone.
         chunk_tokens: tokens whose vocabulary logits exist at one time, forward and backward.
     """
     states = reader.completion_states(prompt_ids, completion_ids)
@@ -52,6 +55,7 @@ def completion_logps(
         states,
         torch.tensor(targets, dtype=torch.long, device=states.device),
         reader.output_logits,
+        label_smoothing=label_smoothing,
         chunk_tokens=chunk_tokens,
     )
     width = max(map(len, counts), default=0)
@@ -68,40 +72,49 @@ def target_logps(
     target_ids: Int[Tensor, " T"],
     output_logits: OutputLogits,
     *,
+    label_smoothing: float = 0.0,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> Float[Tensor, " T"]:
     """log softmax(output_logits(state))[target] in float32, chunk by chunk: [chunk, V] exists, [T, V] never does.
+
+    With label smoothing ε (Szegedy et al. 2016, sec. 7) (1 − ε) · log p(target) + ε/V · Σ_v log p(v) instead, the
+    target's own share included, as transformers has it.
 
     With a frozen head each chunk's gradient ∂ log p / ∂ state [chunk, D] is taken while its logits are there, and only
     that is kept for the way back. A head that is trained has its logits computed a second time instead.
     """
     frozen_head = not output_logits(states[:1].detach()).requires_grad
+    logps_of = partial(_chunk_logps, output_logits=output_logits, label_smoothing=label_smoothing)
     chunks = [
-        _frozen_head_logps(chunk, targets, output_logits)
+        _frozen_head_logps(chunk, targets, logps_of)
         if frozen_head
-        else checkpoint(_chunk_logps, chunk, targets, output_logits, use_reentrant=False, preserve_rng_state=False)
+        else checkpoint(logps_of, chunk, targets, use_reentrant=False, preserve_rng_state=False)
         for chunk, targets in zip(torch.split(states, chunk_tokens), torch.split(target_ids, chunk_tokens), strict=True)
     ]
     return torch.cat(chunks) if chunks else states.new_zeros(0, dtype=torch.float32)
 
 
 def _chunk_logps(
-    states: Float[Tensor, " T D"], target_ids: Int[Tensor, " T"], output_logits: OutputLogits
+    states: Float[Tensor, " T D"], target_ids: Int[Tensor, " T"], *, output_logits: OutputLogits, label_smoothing: float
 ) -> Float[Tensor, " T"]:
+    """The weights 1 − ε and ε sum to one, so the log-normaliser is taken off once."""
     logits = output_logits(states).float()
-    return logits.gather(1, target_ids[:, None])[:, 0] - logits.logsumexp(dim=1)
+    wanted = logits.gather(1, target_ids[:, None])[:, 0]
+    if label_smoothing:
+        wanted = torch.lerp(wanted, logits.mean(dim=1), label_smoothing)
+    return wanted - logits.logsumexp(dim=1)
 
 
 def _frozen_head_logps(
-    states: Float[Tensor, " T D"], target_ids: Int[Tensor, " T"], output_logits: OutputLogits
+    states: Float[Tensor, " T D"], target_ids: Int[Tensor, " T"], logps_of: Callable[[Tensor, Tensor], Tensor]
 ) -> Float[Tensor, " T"]:
-    """`_chunk_logps` whose gradient is at hand: a token's log-probability depends on its own state alone, so the
+    """What `logps_of` gives, its gradient at hand: a token's log-probability depends on its own state alone, so the
     gradient of their sum holds every token's own gradient in its row.
     """
     if not (torch.is_grad_enabled() and states.requires_grad):
-        return _chunk_logps(states, target_ids, output_logits)
+        return logps_of(states, target_ids)
     leaf = states.detach().requires_grad_()
-    logps = _chunk_logps(leaf, target_ids, output_logits)
+    logps = logps_of(leaf, target_ids)
     (gradients,) = torch.autograd.grad(logps.sum(), leaf)
     attached: Tensor = _WithGradient.apply(states, logps.detach(), gradients)  # type: ignore[no-untyped-call]
     return attached

@@ -19,6 +19,7 @@ VERBS = {
     "prepare": "Read annotations, split them, and measure how far the annotators agree.",
     "describe": "Show what a prepared folder holds and what the annotators disagree about.",
     "fit": "Fit a preference model: the share of people who would accept a text.",
+    "tune": "Tune a generator on the texts that people wrote to prompts.",
     "generate": "Write several different candidates per prompt.",
     "score": "Score candidates with a preference model.",
     "calibrate": "Tune a generator toward the candidates that most people accept.",
@@ -37,7 +38,7 @@ VERBS = {
 """Verb -> its line in `accord --help`; the function of that name is in the module of that name."""
 LISTING_VERBS = ("recover",)
 """Verbs whose flags take several values at once, `--keep 1 2 3`; their input comes first."""
-SHARED_VERBS = ("fit", "calibrate")
+SHARED_VERBS = ("fit", "tune", "calibrate")
 """Verbs that several processes may share (see training/processes.py)."""
 
 
@@ -127,7 +128,7 @@ def _require_one_process(tokens: Sequence[str]) -> None:
     if n_processes() > 1 and verb in VERBS and verb not in SHARED_VERBS:
         raise ConfigError(
             f"accord {verb} runs in one process, but {n_processes()} were started. Start it without a launcher; "
-            f"only {' and '.join(f'accord {shared}' for shared in SHARED_VERBS)} share their work."
+            f"only accord {', '.join(SHARED_VERBS[:-1])} and {SHARED_VERBS[-1]} share their work."
         )
 
 
