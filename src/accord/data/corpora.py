@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 from accord.data.dialogues import History, build_history
 from accord.data.prompts import PromptReading
+from accord.data.published import Published
 from accord.data.reader import Reading
 from accord.data.schemes import LabelScheme, quoted
 from accord.data.settings import PrepareSettings
-from accord.data.sources import annomi, convabuse, esconv, scruples
+from accord.data.sources import annomi, convabuse, esconv, mi, mic, scruples, socialchem
 from accord.errors import ConfigError
 
 _COMMON = ("source", "on_bad_row", "fractions", "resplit", "n_resamples")
 _JUDGED = (*_COMMON, "scheme", "question", "disjoint_text", "traits")
 _DIALOGUE = ("history", "history_turns")
+_SELECTED = ("prompts_per_group", "max_prompts")
 
 
 class ItemSource(NamedTuple):
@@ -24,13 +26,15 @@ class ItemSource(NamedTuple):
     read: Callable[[Path, LabelScheme, PrepareSettings], Reading]
     scheme: str
     takes: tuple[str, ...] = _JUDGED
+    published: Published | None = None
 
 
 class PromptSource(NamedTuple):
     """A corpus of prompts with human replies that nobody judged."""
 
     read: Callable[[Path, PrepareSettings], PromptReading]
-    takes: tuple[str, ...] = (*_COMMON, *_DIALOGUE, "prompts_per_group", "max_prompts")
+    takes: tuple[str, ...] = (*_COMMON, *_DIALOGUE, *_SELECTED)
+    published: Published | None = None
 
 
 def _read_annomi(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> Reading:
@@ -39,6 +43,22 @@ def _read_annomi(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> 
 
 def _read_convabuse(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> Reading:
     return convabuse.read_convabuse(path, scheme=scheme, on_bad_row=settings.on_bad_row)
+
+
+def _read_mi(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> Reading:
+    return mi.read_mi(path, scheme=scheme, on_bad_row=settings.on_bad_row, history=_history(settings))
+
+
+def _read_mic(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> Reading:
+    return mic.read_mic(path, scheme=scheme, on_bad_row=settings.on_bad_row, context=settings.context)
+
+
+def _read_mic_prompts(path: Path, settings: PrepareSettings) -> PromptReading:
+    return mic.read_mic_prompts(path, on_bad_row=settings.on_bad_row, context=settings.context)
+
+
+def _read_socialchem(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> Reading:
+    return socialchem.read_socialchem(path, scheme=scheme, on_bad_row=settings.on_bad_row)
 
 
 def _read_scruples(path: Path, scheme: LabelScheme, settings: PrepareSettings) -> Reading:
@@ -57,6 +77,10 @@ SOURCES: dict[str, ItemSource | PromptSource] = {
     "annomi": ItemSource(_read_annomi, annomi.SCHEME, (*_JUDGED, *_DIALOGUE)),
     "convabuse": ItemSource(_read_convabuse, convabuse.SCHEME),
     "esconv": PromptSource(_read_esconv),
+    "mi": ItemSource(_read_mi, mi.SCHEME, (*_JUDGED, *_DIALOGUE), mi.PUBLISHED),
+    "mic": ItemSource(_read_mic, mic.SCHEME, (*_JUDGED, "context"), mic.PUBLISHED),
+    "mic-prompts": PromptSource(_read_mic_prompts, (*_COMMON, "context", *_SELECTED), mic.PUBLISHED),
+    "socialchem": ItemSource(_read_socialchem, socialchem.SCHEME, _JUDGED, socialchem.PUBLISHED),
     "scruples-dilemmas": ItemSource(_read_scruples, scruples.SCHEME),
 }
 _FILE_TAKES = (*_JUDGED, "format", "rename", "annotator_columns", "delimiter", "prompts", "texts", "subset")

@@ -35,7 +35,7 @@ from accord.data.splits import assign_splits, split_leaks
 from accord.data.traits import read_traits
 from accord.errors import AccordError, ConfigError, DataError
 
-VERSION = 1
+VERSION = 2
 DEFAULT_SCHEME = "acceptable"
 """What a file's labels mean when nothing else is said."""
 
@@ -60,7 +60,7 @@ def prepare_stage(source: Path | str, *, output_dir: Path, settings: PrepareSett
     scheme = None if isinstance(corpus, PromptSource) else prepare_scheme(settings)
     if str(source) == STANDARD_INPUT:
         settings = replace(settings, format=resolve_format(source, settings.format))
-    with _standing(source, settings.subset) as path:
+    with _standing(source, settings) as path:
         stage = open_stage(
             output_dir,
             stage="prepare",
@@ -136,6 +136,7 @@ def _write_items(stage: Stage, reading: Reading, scheme: LabelScheme, settings: 
         "n_rows": reading.n_rows,
         "n_rejected": len(reading.bad_rows),
         "ignored_fields": reading.ignored_fields,
+        **reading.counts,
     }
     if settings.traits:
         agreement |= _with_traits(agreement["annotators"], Path(settings.traits))
@@ -181,10 +182,18 @@ def _write_rest(stage: Stage, metadata: Sequence[Mapping[str, Any]], bad_rows: S
     stage.finish()
 
 
+def _expected(settings: PrepareSettings) -> str:
+    """What CORPUS should be, for an error message."""
+    corpus = SOURCES.get(settings.source)
+    if corpus is None or corpus.published is None:
+        return "Expected a file of annotations, or a corpus's folder."
+    return corpus.published.expected
+
+
 @contextmanager
-def _standing(source: Path | str, subset: str) -> Iterator[Path]:
+def _standing(source: Path | str, settings: PrepareSettings) -> Iterator[Path]:
     """The source as a path. What is no path is copied to a file first, because it is hashed and then read."""
-    name = str(source)
+    name, subset = str(source), settings.subset
     if subset and not name.startswith(HUB_PREFIX):
         raise ConfigError(f"subset is {subset!r}, but {name} is no data set of the Hub (hub:NAME). Leave subset out.")
     with tempfile.TemporaryDirectory() as folder:
@@ -198,5 +207,5 @@ def _standing(source: Path | str, subset: str) -> Iterator[Path]:
         else:
             path = Path(source)
             if not path.exists():
-                raise DataError(f"{source} does not exist. Expected a file of annotations, or a corpus's folder.")
+                raise DataError(f"{source} does not exist. {_expected(settings)}")
         yield path

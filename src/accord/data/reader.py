@@ -17,7 +17,7 @@ Convert = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], list[Problem]]]
 
 
 class ItemReader:
-    """Iterate once to get the items; then `bad_rows`, `n_rows` and `ignored_fields` say what was met on the way.
+    """Iterate once to get the items; then `bad_rows`, `n_rows`, `ignored_fields` and `counts` say what was met.
 
     With on_bad_row="raise" the error comes at the end of the iteration, when all bad rows are known.
     """
@@ -29,6 +29,7 @@ class ItemReader:
         self.bad_rows: list[BadRow] = []
         self.n_rows = 0
         self.ignored_fields: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self._items: Iterable[Item] = ()
 
     def over(self, items: Iterable[Item]) -> "ItemReader":
@@ -97,7 +98,8 @@ class ItemReader:
 class Reading(NamedTuple):
     """Everything that was read, and what was not.
 
-    `metadata`: further fields of some items, one object with their `id` each, for files that have them.
+    `metadata`: further fields of some items, one object with their `id` each, for files that have them. `counts`: how
+    much of a known corpus is no item by its rules, by name (`n_without_annotation`).
     """
 
     items: list[Item]
@@ -105,6 +107,7 @@ class Reading(NamedTuple):
     n_rows: int
     ignored_fields: dict[str, int]
     metadata: Sequence[Mapping[str, Any]] = ()
+    counts: Mapping[str, int] = {}
 
 
 def read_all(reader: ItemReader) -> Reading:
@@ -114,6 +117,9 @@ def read_all(reader: ItemReader) -> Reading:
         DataError: bad rows (on_bad_row="raise"), or no usable row at all.
     """
     items = list(reader)
-    if not items:
+    if not items and reader.bad_rows:
         raise bad_rows_error(reader.file, reader.bad_rows)
-    return Reading(items, reader.bad_rows, reader.n_rows, dict(reader.ignored_fields))
+    if not items:
+        raise DataError(f"{reader.file}: none of its {reader.n_rows} rows has an annotation. Expected at least one.")
+    ignored = dict(reader.ignored_fields)
+    return Reading(items, reader.bad_rows, reader.n_rows, ignored, counts=dict(reader.counts))

@@ -72,6 +72,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
+MI_CLASSES = {
+    "advise with permission": "adherent",
+    "affirm": "adherent",
+    "emphasize autonomy": "adherent",
+    "support": "adherent",
+    "closed question": "relational",
+    "open question": "relational",
+    "simple reflection": "relational",
+    "complex reflection": "relational",
+    "give information": "relational",
+    "self-disclose": "relational",
+    "other": "relational",
+    "advise without permission": "non-adherent",
+    "confront": "non-adherent",
+    "direct": "non-adherent",
+    "warn": "non-adherent",
+}
+"""The 15 motivational-interviewing codes -> their coarse class (the paper, Table 5)."""
+
 SCHEMES: dict[str, LabelScheme] = {
     scheme.name: scheme
     for scheme in (
@@ -83,36 +102,12 @@ SCHEMES: dict[str, LabelScheme] = {
         # The paper, Table 5: MI Adherent and Relational are acceptable, MI Non-Adherent is not.
         LabelScheme(
             name="mi-codes",
-            labels=(
-                "advise with permission",
-                "affirm",
-                "emphasize autonomy",
-                "support",
-                "closed question",
-                "open question",
-                "simple reflection",
-                "complex reflection",
-                "give information",
-                "self-disclose",
-                "other",
-                "advise without permission",
-                "confront",
-                "direct",
-                "warn",
-            ),
-            acceptable=(
-                "advise with permission",
-                "affirm",
-                "emphasize autonomy",
-                "support",
-                "closed question",
-                "open question",
-                "simple reflection",
-                "complex reflection",
-                "give information",
-                "self-disclose",
-                "other",
-            ),
+            labels=tuple(MI_CLASSES),
+            acceptable=tuple(code for code, name in MI_CLASSES.items() if name != "non-adherent"),
+        ),
+        # The coarse MI codes: what the paper's released code tells apart.
+        LabelScheme(
+            name="mi-classes", labels=("relational", "adherent", "non-adherent"), acceptable=("relational", "adherent")
         ),
         # AnnoMI has no code for advice with or without permission, confronting, directing or warning: what its
         # annotators can say against an utterance is that it gives advice.
@@ -166,6 +161,14 @@ SCHEMES: dict[str, LabelScheme] = {
             level="ordinal",
             kind="share",
             intervals={"1": (0.0, 0.01), "2": (0.05, 0.25), "3": (0.5, 0.5), "4": (0.75, 0.9), "5": (0.99, 1.0)},
+        ),
+        # The same grades as the paper's released code takes them: fixed shares, 5 below what its interval says.
+        LabelScheme(
+            name="global-consensus-released",
+            labels=("1", "2", "3", "4", "5"),
+            level="ordinal",
+            kind="share",
+            intervals={str(grade): (share, share) for grade, share in enumerate((0.025, 0.15, 0.5, 0.85, 0.95), 1)},
         ),
     )
 }

@@ -6,9 +6,10 @@ from typing import Literal
 Format = Literal[
     "auto", "jsonl", "json", "csv", "tsv", "parquet", "lewidi2023", "lewidi2025", "crowdkit", "cleanlab", "prism"
 ]
-Source = Literal["file", "annomi", "convabuse", "esconv", "scruples-dilemmas"]
+Source = Literal["file", "annomi", "convabuse", "esconv", "mi", "mic", "mic-prompts", "scruples-dilemmas", "socialchem"]
 OnBadRow = Literal["raise", "skip"]
 HistoryLayout = Literal["chat", "text"]
+ReplyContext = Literal["prompt_and_reply", "prompt", "tagged"]
 DisjointText = Literal["none", "pair", "completion", "prompt"]
 
 
@@ -37,13 +38,15 @@ class PrepareSettings:
     prompts: Literal["required", "optional"] = "required"
     """Whether each row must have a prompt, or a missing one means a text that stands alone."""
     history: HistoryLayout = "chat"
-    """annomi, esconv: the conversation before a turn as a chat, or as one text with a line for each turn."""
+    """annomi, esconv, mi: the conversation before a turn as a chat, or as one text with a line for each turn."""
     history_turns: int = 0
-    """annomi, esconv: only the last so many turns of the conversation; 0 keeps all."""
+    """annomi, esconv, mi: only the last so many turns of the conversation; 0 keeps all."""
+    context: ReplyContext = "prompt_and_reply"
+    """mic, mic-prompts: what a rule of thumb is about: "Q: ... A: ...", the prompt alone, or "Q [answ] A [rot]"."""
     prompts_per_group: int = 0
-    """esconv: at most so many prompts of one dialogue, drawn with the seed; 0 keeps all."""
+    """esconv, mic-prompts: at most so many prompts of one dialogue, drawn with the seed; 0 keeps all."""
     max_prompts: int = 0
-    """esconv: at most so many prompts in each split, drawn with the seed; 0 keeps all."""
+    """esconv, mic-prompts: at most so many prompts in each split, drawn with the seed; 0 keeps all."""
     on_bad_row: OnBadRow = "raise"
     """Stop with a list of all bad rows, or write them to rejects.jsonl and go on without them."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
