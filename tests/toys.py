@@ -20,6 +20,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from accord.candidates.generators.multiesc import multiesc_from_bart
+from accord.candidates.generators.two_encoder import MultiEscForConditionalGeneration, register_multiesc
+
 WORDS = (
     "i you we my your the a and to it is was not feel lost job tired happy sad sorry hear that sounds hard why do "
     "did what how when should must could try stop go talk tell me more about work home friend mother sleep money "
@@ -155,6 +158,19 @@ def tiny_bart(seed: int = 0, *, forced_start: bool = False) -> BartForConditiona
     if forced_start:
         model.generation_config.forced_bos_token_id = 4
     return model
+
+
+def tiny_multiesc(seed: int = 0) -> tuple[MultiEscForConditionalGeneration, PreTrainedTokenizerFast]:
+    """A MultiESC generator on `tiny_bart`, its own parts random too and its gates well open, and its tokenizer."""
+    bart, tokenizer = tiny_bart(seed), word_tokenizer(frame="<s> $A </s>")
+    register_multiesc()
+    model = multiesc_from_bart(bart, tokenizer, lexicon=None)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "turn_attn" in name or "gate" in name or "emotions" in name:
+                value.normal_(std=0.3)
+        model.get_input_embeddings().weight[model.config.strategy_token_ids] = 0.3 * torch.randn(8, 32)
+    return model, tokenizer
 
 
 def _amplify(model: torch.nn.Module, *names: str, by: float) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 
 from accord.artifacts import STAGE_FILE, require_complete
+from accord.candidates.generators.blender import BlenderGenerator, BlenderJointGenerator
 from accord.candidates.generators.causal import CausalGenerator
+from accord.candidates.generators.multiesc import MultiEscGenerator
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
+from accord.candidates.generators.two_encoder import MODEL_TYPE, register_multiesc
 from accord.errors import ArtifactError, ConfigError
 from accord.pretrained import generator_kind, load_causal_lm, load_seq2seq_lm, load_tokenizer
 
@@ -17,13 +20,24 @@ GENERATOR_FOLDER = "generator"
 KINDS: dict[str, tuple[Any, Callable[..., Generator]]] = {
     "causal": (load_causal_lm, CausalGenerator),
     "seq2seq": (load_seq2seq_lm, Seq2SeqGenerator),
+    "blender-vanilla": (load_seq2seq_lm, BlenderGenerator),
+    "blender-joint": (load_seq2seq_lm, BlenderJointGenerator),
 }
+KIND_KEY = "accord_generator"
+"""Where tokenizer_config.json remembers a kind that was asked for: the tokenizer is saved with whatever is trained."""
+ARCHITECTURES: dict[str, Callable[..., Generator]] = {
+    MODEL_TYPE: MultiEscGenerator,
+    "blenderbot": BlenderGenerator,
+    "blenderbot-small": BlenderGenerator,
+}
+"""By a model's type: architectures with a generator of their own."""
 CHAT_CHOICES = {"auto": None, "yes": True, "no": False}
 
 
 def load_generator(
     name: str,
     *,
+    kind: str = "auto",
     system_prompt: str | None = None,
     chat: str = "auto",
     dtype: str = "float32",
@@ -32,21 +46,41 @@ def load_generator(
     """The generator of a local path, a Hub id, builtin:NAME, a PEFT adapter's folder, or a calibration stage's folder.
 
     Args:
+        kind: one of KINDS; "auto" takes the one that the folder was made with, else what its architecture is known for.
         system_prompt: put before prompts that bring no system message.
         chat: "auto" uses the tokenizer's chat template where there is one; "yes" and "no" insist.
         device: "auto" takes a GPU where there is one.
 
     Raises:
-        ConfigError: an unknown `chat` value, or one that the tokenizer cannot follow; a model that writes no text.
+        ConfigError: an unknown `chat` or `kind`, or one that tokenizer or model cannot follow; a model that writes no
+            text.
         ArtifactError: it does not load.
     """
     if chat not in CHAT_CHOICES:
         raise ConfigError(f"chat is {chat!r}. Expected one of {', '.join(CHAT_CHOICES)}.")
     target = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     source = _model_folder(name)
-    load, generator = KINDS[generator_kind(source)]
-    model, tokenizer = load(source, dtype=dtype).to(target), load_tokenizer(source)
+    register_multiesc()
+    tokenizer = load_tokenizer(source)
+    load, plain = KINDS[generator_kind(source)]
+    asked = _asked_kind(kind, tokenizer, name=name, load=load)
+    model = load(source, dtype=dtype).to(target)
+    generator = ARCHITECTURES.get(model.config.model_type, plain) if asked is None else KINDS[asked][1]
     return generator(model, tokenizer, name=name, system_prompt=system_prompt, chat=CHAT_CHOICES[chat])
+
+
+def _asked_kind(kind: str, tokenizer: Any, *, name: str, load: Any) -> str | None:
+    """The kind that was asked for, now (then the tokenizer remembers it) or when the folder was made; None: never."""
+    asked = tokenizer.init_kwargs.get(KIND_KEY) if kind == "auto" else kind
+    if asked is None:
+        return None
+    if asked not in KINDS or KINDS[asked][0] is not load:
+        fitting = ", ".join(known for known, (loader, _) in KINDS.items() if loader is load)
+        raise ConfigError(
+            f"generator_kind is {asked!r} for model {name!r}. Expected auto, or what fits its architecture: {fitting}."
+        )
+    tokenizer.init_kwargs[KIND_KEY] = asked
+    return str(asked)
 
 
 def _model_folder(name: str) -> str:
