@@ -9,6 +9,7 @@ from torch import Tensor
 from accord.calibration.adapter import add_adapter
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.packed import packed_completion_states
+from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.logps import completion_logps, target_logps
 from toys import tiny_gpt2, tiny_llama, word_tokenizer
 
@@ -16,7 +17,7 @@ PROMPTS = [[10, 11, 12, 13], [20, 21], [30]]
 COMPLETIONS = [[[14, 15, 5], [16, 5]], [], [[5], [36, 37, 5], [38, 5]]]
 
 
-class PackedReader:
+class PackedReader(FreelyWritten):
     """The reading half of a causal generator."""
 
     def __init__(self, model: Any) -> None:

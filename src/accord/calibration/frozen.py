@@ -57,6 +57,15 @@ class FrozenTrunk:
         """See `Generator.output_logits`."""
         return self.generator.output_logits(states)
 
+    @property
+    def forbidden_tokens(self) -> tuple[int, ...]:
+        """See `Generator.forbidden_tokens`."""
+        return self.generator.forbidden_tokens
+
+    def loss_positions(self, completion_ids: Sequence[int]) -> Sequence[int]:
+        """See `Generator.loss_positions`."""
+        return self.generator.loss_positions(completion_ids)
+
     def _entering(self, prompt_ids: Sequence[int], completion_ids: Sequence[Sequence[int]]) -> Tensor:
         """Hidden states [S, D] that enter layer `first_layer`, kept if there is room."""
         key: RowKey = (tuple(prompt_ids), tuple(tuple(ids) for ids in completion_ids))

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from accord.artifacts import Stage, open_stage, read_jsonl, settings_dict, write_json
 from accord.candidates.diverse_beam import EarlyStopping, Hypothesis, diverse_beams
+from accord.candidates.forced import encoded_after
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.processors import build_processors
@@ -16,6 +17,7 @@ from accord.candidates.prompts import Plan, build_plan, read_prompts
 from accord.candidates.reference_logps import ReferenceIds, ReferenceLogp, reference_ids, reference_logps
 from accord.candidates.sampling import sampled
 from accord.candidates.settings import DecodeSettings, GenerateSettings
+from accord.candidates.strategies import chosen_strategies, prompt_for
 from accord.candidates.trimming import trimmed
 from accord.errors import ConfigError
 from accord.pretrained import content_name
@@ -49,10 +51,13 @@ def completions(
     top_k: int = 0,
     top_p: float = 1.0,
     trim_unfinished: bool = False,
+    prefixes: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
     """`n` completions of every prompt of one batch: best first, or in the order of the draws.
 
     Args:
+        prefixes: what `generator` does not choose (`Generator.forced_prefix`), one list a prompt. The completions begin
+            after it and do not hold it. None: nothing.
         beams_per_group: diverse_beam makes n / beams_per_group groups of so many beams.
         trim_unfinished: cut completions that reach the limit after their last whole sentence (see `trimmed`).
         prompt_names: what keys the draws of `sample` besides `seed` and the number of the draw; neighbours and
@@ -66,7 +71,7 @@ def completions(
     of its prompt.
     """
     groups, beams = beam_groups(method, n, beams_per_group)
-    encoded = generator.encode(prompt_ids)
+    encoded = encoded_after(generator, prompt_ids, prefixes)
     rules: dict[str, Any] = {
         "min_new_tokens": min_new_tokens,
         "length_penalty": length_penalty,
@@ -146,8 +151,8 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
     """Rows of work are (prompt, sample) pairs, prompt by prompt, so that one prefill serves a prompt's samples."""
     n_samples = settings.samples
     n_beams = settings.num_beams if settings.method == "beam" else n_samples
-    generator, plan = planned(rows, settings, copies=n_beams)
-    references = _read_references(generator, plan, rows, settings)
+    generator, asked, plan = planned(rows, settings, copies=n_beams, seed=seed)
+    references = _read_references(generator, plan, rows, asked, settings)
 
     def outputs_of(numbers: Sequence[int]) -> list[Output]:
         batch = [number // n_samples for number in numbers[::n_samples]]
@@ -166,6 +171,7 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
             top_k=settings.top_k,
             top_p=settings.top_p,
             trim_unfinished=settings.trim_unfinished,
+            prefixes=[plan.prefixes[row] for row in batch],
         )
         known = reference_logps(
             generator,
@@ -174,7 +180,7 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
             batch_tokens=settings.batch_tokens,
         )
         return [
-            _output(rows[row], generator.text(one.ids), likely, system=system, seed=seed, sample=sample)
+            _output(asked[row], generator.text(one.ids), likely, system=system, seed=seed, sample=sample)
             for row, hypotheses, likely in zip(batch, found, known, strict=True)
             for sample, one in enumerate(hypotheses[:n_samples])
         ]
@@ -185,22 +191,42 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
     stage.finish()
 
 
+class Planned(NamedTuple):
+    """A generator, the rows with the strategies that it writes after (none if it takes none), and its batches."""
+
+    generator: Generator
+    rows: list[PromptRow]
+    plan: Plan
+
+
 def planned(
-    rows: Sequence[PromptRow], settings: DecodeSettings | GenerateSettings, *, copies: int
-) -> tuple[Generator, Plan]:
-    """The generator of the settings and the batch plan for `copies` rows per prompt."""
+    rows: Sequence[PromptRow], settings: DecodeSettings | GenerateSettings, *, copies: int, seed: int
+) -> Planned:
+    """What the settings make of the rows, with `copies` rows of the model for each prompt."""
     generator = load_generator(
-        settings.model, system_prompt=settings.system_prompt, chat=settings.chat, dtype=settings.dtype
+        settings.model,
+        kind=settings.generator_kind,
+        system_prompt=settings.system_prompt,
+        chat=settings.chat,
+        dtype=settings.dtype,
+    )
+    asked = chosen_strategies(
+        rows,
+        generator,
+        choice=settings.strategy,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        batch_tokens=settings.batch_tokens,
+        seed=seed,
     )
     plan = build_plan(
-        rows,
+        asked,
         generator,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         copies=copies,
         batch_tokens=settings.batch_tokens,
     )
-    return generator, plan
+    return Planned(generator, asked, plan)
 
 
 def count(name: str, system: str, value: float, n: int, unit: str) -> Measurement:
@@ -210,17 +236,39 @@ def count(name: str, system: str, value: float, n: int, unit: str) -> Measuremen
 
 def _output(row: PromptRow, text: str, known: ReferenceLogp | None, *, system: str, seed: int, sample: int) -> Output:
     sum_logps, n_tokens = (None, None) if known is None else known[:2]
-    return Output(row.id, row.prompt, text, system, seed, sample, row.references, row.group, sum_logps, n_tokens)
+    return Output(
+        row.id,
+        row.prompt,
+        text,
+        system,
+        seed,
+        sample,
+        row.references,
+        row.group,
+        sum_logps,
+        n_tokens,
+        strategy=row.strategy,
+    )
 
 
 def _read_references(
-    generator: Generator, plan: Plan, rows: Sequence[PromptRow], settings: DecodeSettings
+    generator: Generator,
+    plan: Plan,
+    rows: Sequence[PromptRow],
+    asked: Sequence[PromptRow],
+    settings: DecodeSettings,
 ) -> ReferenceIds:
-    """The references as tokens, where their log-probabilities are asked for."""
+    """The references as tokens, where their log-probabilities are asked for; each after its own strategy, if known."""
     if settings.max_reference_tokens is None:
         return ReferenceIds([[] for _ in rows], 0)
-    texts = [row.references for row in rows]
-    return reference_ids(generator, plan.prompt_ids, texts, max_tokens=settings.max_reference_tokens)
+    own = [row if row.strategy is not None else one for row, one in zip(rows, asked, strict=True)]
+    return reference_ids(
+        generator,
+        plan.prompt_ids,
+        [row.references for row in rows],
+        max_tokens=settings.max_reference_tokens,
+        prefixes=[generator.forced_prefix(prompt_for(row, generator)) for row in own],
+    )
 
 
 def beam_groups(method: Method, n: int, beams_per_group: int) -> tuple[int, int]:

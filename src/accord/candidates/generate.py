@@ -58,11 +58,12 @@ def candidate_set(row: PromptRow, hypotheses: Sequence[Hypothesis], generator: G
         references=row.references,
         group=row.group,
         split=row.split,
+        strategy=row.strategy,
     )
 
 
 def _generate(stage: Stage, rows: list[PromptRow], settings: GenerateSettings, seed: int) -> None:
-    generator, plan = planned(rows, settings, copies=settings.num_candidates)
+    generator, rows, plan = planned(rows, settings, copies=settings.num_candidates, seed=seed)
 
     def candidates_of(batch: Sequence[int]) -> list[CandidateSet]:
         found = completions(
@@ -84,6 +85,7 @@ def _generate(stage: Stage, rows: list[PromptRow], settings: GenerateSettings, s
             top_k=settings.top_k,
             top_p=settings.top_p,
             trim_unfinished=settings.trim_unfinished,
+            prefixes=[plan.prefixes[row] for row in batch],
         )
         return [candidate_set(rows[row], one, generator) for row, one in zip(batch, found, strict=True)]
 

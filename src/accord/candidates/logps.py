@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -24,9 +25,16 @@ class StateReader(Protocol):
 
     def output_logits(self, states: Float[Tensor, " T D"]) -> Float[Tensor, " T V"]: ...
 
+    @property
+    def forbidden_tokens(self) -> tuple[int, ...]: ...
+
+    def loss_positions(self, completion_ids: Sequence[int]) -> Sequence[int]: ...
+
 
 class SequenceLogps(NamedTuple):
-    """`sum_logps`: Σ_t log p(y_t | x, y_<t) in nats; `n_tokens`: |y|, end of sequence counted; `mask`: 1 = present."""
+    """`sum_logps`: Σ_t log p(y_t | x, y_<t) in nats over the tokens that count; `n_tokens`: how many these are, end of
+    sequence counted; `mask`: 1 = present.
+    """
 
     sum_logps: Float[Tensor, " B K"]
     n_tokens: Int[Tensor, " B K"]
@@ -43,18 +51,28 @@ def completion_logps(
 ) -> SequenceLogps:
     """Log-probabilities of each prompt's completions under the generator; K is the largest number of them.
 
+    All tokens are read; those at the reader's `loss_positions` count. `forbidden_tokens` have probability 0.
+
     Args:
-        completion_ids: token ids with the end of sequence; prompts may have different numbers of completions.
+        completion_ids: token ids with the forced prefix and the end of sequence; prompts may have different numbers of
+            completions.
         label_smoothing: ε of `target_logps`; 0 gives log-probabilities, more is for training alone.
         chunk_tokens: tokens whose vocabulary logits exist at one time, forward and backward.
     """
     states = reader.completion_states(prompt_ids, completion_ids)
-    counts = [[len(completion) for completion in group] for group in completion_ids]
-    targets = [token for group in completion_ids for completion in group for token in completion]
+    positions = [[reader.loss_positions(completion) for completion in group] for group in completion_ids]
+    counts = [[len(places) for places in group] for group in positions]
+    completions = [
+        pair
+        for group, of_group in zip(completion_ids, positions, strict=True)
+        for pair in zip(group, of_group, strict=True)
+    ]
+    targets = [completion[place] for completion, places in completions for place in places]
+    states = _counted(states, completions)
     token_logps = target_logps(
         states,
         torch.tensor(targets, dtype=torch.long, device=states.device),
-        reader.output_logits,
+        _without(reader.output_logits, reader.forbidden_tokens),
         label_smoothing=label_smoothing,
         chunk_tokens=chunk_tokens,
     )
@@ -92,6 +110,26 @@ def target_logps(
         for chunk, targets in zip(torch.split(states, chunk_tokens), torch.split(target_ids, chunk_tokens), strict=True)
     ]
     return torch.cat(chunks) if chunks else states.new_zeros(0, dtype=torch.float32)
+
+
+def _counted(states: Tensor, completions: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """The states of the tokens that count, of (completion, its places that count) pairs; the same tensor if all do."""
+    if all(len(completion) == len(places) for completion, places in completions):
+        return states
+    starts = accumulate((len(completion) for completion, _ in completions), initial=0)
+    rows = [start + place for start, (_, places) in zip(starts, completions, strict=False) for place in places]
+    return states[torch.tensor(rows, dtype=torch.long, device=states.device)]
+
+
+def _without(output_logits: OutputLogits, forbidden: Sequence[int]) -> OutputLogits:
+    """Logits that are −inf for tokens which no text holds."""
+    if not forbidden:
+        return output_logits
+
+    def allowed_logits(states: Tensor) -> Tensor:
+        return output_logits(states).index_fill(1, torch.tensor(list(forbidden), device=states.device), -torch.inf)
+
+    return allowed_logits
 
 
 def _chunk_logps(

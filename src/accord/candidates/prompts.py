@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from accord.artifacts import read_numbered
 from accord.candidates.generators.protocol import Generator
+from accord.candidates.strategies import prompt_for
 from accord.data.prepared import prompts_file
 from accord.errors import DataError
 from accord.records import SPLITS, PromptRow
@@ -13,9 +14,10 @@ from accord.training.batches import padding_share, token_budget_batches
 
 
 class Plan(NamedTuple):
-    """Token ids of every prompt and the batches of prompt numbers; what was cut, and the padding to come."""
+    """Token ids and forced prefix of every prompt, the batches of prompt numbers; what was cut, the padding to come."""
 
     prompt_ids: list[list[int]]
+    prefixes: list[list[int]]
     batches: list[list[int]]
     n_cut: int
     padding_share: float
@@ -65,10 +67,15 @@ def build_plan(
     """Tokenise the prompts and fill batches up to `batch_tokens`, for `copies` completions of each prompt.
 
     A prompt longer than `max_prompt_tokens` loses its beginning.
+
+    Raises:
+        DataError: a row without the strategy that the generator writes after.
     """
-    full = [generator.prompt_ids(row.prompt) for row in rows]
+    prompts = [prompt_for(row, generator) for row in rows]
+    full = [generator.prompt_ids(prompt) for prompt in prompts]
+    prefixes = [generator.forced_prefix(prompt) for prompt in prompts]
     prompt_ids = [ids[-max_prompt_tokens:] for ids in full]
     lengths = [(len(ids) + max_new_tokens) * copies for ids in prompt_ids]
     batches = token_budget_batches(lengths, max_tokens=batch_tokens)
     n_cut = sum(len(ids) > max_prompt_tokens for ids in full)
-    return Plan(prompt_ids, batches, n_cut, padding_share([len(ids) for ids in prompt_ids], batches))
+    return Plan(prompt_ids, prefixes, batches, n_cut, padding_share([len(ids) for ids in prompt_ids], batches))

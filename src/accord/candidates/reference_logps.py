@@ -14,7 +14,7 @@ from accord.training.batches import token_budget_batches
 class ReferenceLogp(NamedTuple):
     """Of one prompt: Σ log p(y_t | x, y_<t) over all tokens of all its references, in nats, and their number.
 
-    The end of sequence counts as a token, where it was read.
+    The end of sequence counts as a token, where it was read; a forced prefix does not.
     """
 
     sum_logps: float
@@ -34,11 +34,21 @@ def reference_ids(
     references: Sequence[Sequence[str]],
     *,
     max_tokens: int,
+    prefixes: Sequence[Sequence[int]] | None = None,
 ) -> ReferenceIds:
-    """What is read after each prompt: at most `max_tokens` of a reference, and no more than the model has room for."""
-    rooms = [max(0, min(max_tokens, _room(generator, len(prompt)))) for prompt in prompt_ids]
+    """What is read after each prompt: at most `max_tokens` of a reference, and no more than the model has room for.
+
+    Args:
+        prefixes: tokens that stand before every reference of a prompt (`Generator.forced_prefix`); None: none do.
+    """
+    before = prefixes or [()] * len(prompt_ids)
+    used = [len(prompt) + len(prefix) for prompt, prefix in zip(prompt_ids, before, strict=True)]
+    rooms = [max(0, min(max_tokens, _room(generator, n_tokens))) for n_tokens in used]
     whole = [[generator.completion_ids(text) for text in texts] for texts in references]
-    cut = [[ids[:room] for ids in group] for group, room in zip(whole, rooms, strict=True)]
+    cut = [
+        [[*prefix, *ids[:room]] if room else [] for ids in group]
+        for group, room, prefix in zip(whole, rooms, before, strict=True)
+    ]
     n_cut = sum(len(ids) > room for group, room in zip(whole, rooms, strict=True) for ids in group)
     return ReferenceIds(cut, n_cut)
 
@@ -66,8 +76,9 @@ def reference_logps(
     for batch in token_budget_batches(lengths, max_tokens=batch_tokens):
         chosen = [rows[number] for number in batch]
         logps = completion_logps(generator, [prompt_ids[row] for row in chosen], [reference_ids[row] for row in chosen])
-        for row, sum_logps in zip(chosen, logps.sum_logps.double().sum(dim=1).tolist(), strict=True):
-            found[row] = ReferenceLogp(sum_logps, sum(map(len, reference_ids[row])))
+        sums, counts = logps.sum_logps.double().sum(dim=1).tolist(), logps.n_tokens.sum(dim=1).tolist()
+        for row, sum_logps, n_tokens in zip(chosen, sums, counts, strict=True):
+            found[row] = ReferenceLogp(sum_logps, n_tokens)
     return found
 
 

@@ -10,6 +10,8 @@ class GenerateSettings:
 
     model: str = "builtin:smollm2"
     """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
+    generator_kind: Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint"] = "auto"
+    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights."""
     system_prompt: str | None = None
@@ -18,6 +20,8 @@ class GenerateSettings:
     """Apply the tokenizer's chat template; auto does so where it has one."""
     max_prompt_tokens: int = 512
     """A longer prompt loses its beginning; cut prompts are counted."""
+    strategy: Literal["gold", "predicted", "argmax"] = "gold"
+    """Generators that write after a strategy: the row's own, one drawn from their own predictions, or the likeliest."""
     method: Literal["diverse_beam", "beam", "sample"] = "diverse_beam"
     """Groups of beams that keep apart, the K best beams, or K independent draws."""
     num_candidates: int = 10
@@ -56,6 +60,8 @@ class DecodeSettings:
 
     model: str = "builtin:smollm2"
     """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
+    generator_kind: Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint"] = "auto"
+    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights."""
     system_prompt: str | None = None
@@ -64,6 +70,8 @@ class DecodeSettings:
     """Apply the tokenizer's chat template; auto does so where it has one."""
     max_prompt_tokens: int = 512
     """A longer prompt loses its beginning; cut prompts are counted."""
+    strategy: Literal["gold", "predicted", "argmax"] = "predicted"
+    """Generators that write after a strategy: the row's own, one drawn from their own predictions, or the likeliest."""
     method: Literal["sample", "greedy", "beam"] = "sample"
     """Draw from the nucleus, take the likeliest token each time, or the best of several beams."""
     samples: int = 1

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from accord.candidates.generators.layers import layer_stack
 from accord.candidates.generators.packed import causal_trunk, packed_completion_states, unwrapped
+from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.generators.tokens import all_ends, end_of_sequence, ended, rendered, turns, uses_template
 from accord.records import Message, Prompt
 
 SENTINEL = "sentinel"
 
 
-class CausalGenerator:
+class CausalGenerator(FreelyWritten):
     """A causal model and its tokenizer behind the Generator protocol.
 
     Args:

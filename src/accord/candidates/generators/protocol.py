@@ -4,7 +4,7 @@ Adding a kind of generator means adding a file beside this one whose class has t
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,25 @@ class Encoded(Protocol):
         """Append one token (int64 [R]) to every row; returns the new `logits`."""
 
 
+class FreelyWritten:
+    """What a generator says that chooses every token itself: the defaults of the members of the same names."""
+
+    takes_strategy: bool = False
+    forbidden_tokens: tuple[int, ...] = ()
+
+    def forced_prefix(self, prompt: Prompt) -> list[int]:  # noqa: ARG002 -- for those who read it
+        return []
+
+    def loss_positions(self, completion_ids: Sequence[int]) -> range:
+        return range(len(completion_ids))
+
+
 class Generator(Protocol):
-    """A text generator: token ids in and out, one prefill per prompt, states for training."""
+    """A text generator: token ids in and out, one prefill per prompt, states for training.
+
+    A completion is the forced prefix, then tokens that the generator chooses. Search and draws begin after the prefix,
+    and what they return holds neither its tokens nor their log-probabilities.
+    """
 
     @property
     def name(self) -> str:
@@ -57,6 +74,24 @@ class Generator(Protocol):
     @property
     def pad_id(self) -> int: ...
 
+    @property
+    def takes_strategy(self) -> bool:
+        """Whether it writes after a support strategy, which its prompts then name (see `with_strategy`)."""
+
+    @property
+    def forbidden_tokens(self) -> tuple[int, ...]:
+        """Tokens that no text holds: their logits count as −inf at every position that is chosen or counted."""
+
+    def forced_prefix(self, prompt: Prompt) -> list[int]:
+        """The tokens that stand before the chosen ones, as many for every prompt; they are given, not scored."""
+
+    def loss_positions(self, completion_ids: Sequence[int]) -> Sequence[int]:
+        """Which tokens of a completion, its forced prefix included, count in log-probabilities and losses.
+
+        Supervised tuning counts all, or a prefix that the model itself shall choose one day would never be learnt
+        (see `WholeCompletions`).
+        """
+
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The tokens the model reads before it writes, templates and system prompt included."""
 
@@ -79,3 +114,15 @@ class Generator(Protocol):
 
     def output_logits(self, states: Tensor) -> Tensor:
         """Logits of the next token for hidden states [T, D] of `completion_states`: [T, V]."""
+
+
+@runtime_checkable
+class StrategyChooser(Protocol):
+    """A generator that can choose the strategy it writes after."""
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The names it knows, as prompts spell them."""
+
+    def strategy_logits(self, prompt_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Float32 logits of the strategies for a batch of prompts that name none, [B, S]."""

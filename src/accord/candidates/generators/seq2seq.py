@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from accord.candidates.generators.layers import layer_stack
 from accord.candidates.generators.packed import require_tokens, unwrapped
+from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.generators.tokens import all_ends, end_of_sequence, ended, rendered, turns, uses_template
 from accord.errors import ConfigError
 from accord.records import Prompt
@@ -22,7 +23,7 @@ TOLERANCE = 1e-2
 DECODER_ARGUMENTS = {"input_ids", "encoder_hidden_states", "encoder_attention_mask", "past_key_values", "use_cache"}
 
 
-class Seq2SeqGenerator:
+class Seq2SeqGenerator(FreelyWritten):
     """A sequence-to-sequence model and its tokenizer behind the Generator protocol.
 
     The decoder starts from `start_ids`: the decoder's start token and, where the generation config forces a first
