@@ -82,7 +82,8 @@ def test_the_strategy_matters(generator: MultiEscGenerator) -> None:
 
 @torch.no_grad()
 def test_shared_log_probabilities_equal_one_row_per_candidate(generator: MultiEscGenerator) -> None:
-    """Prompts of different length and number of turns; the oracle is the model's own forward pass on one row."""
+    """Prompts of different length and number of turns; the oracle is the model's own forward pass on one row,
+    without the strategies."""
     prompts = [generator.prompt_ids(DIALOGUE), generator.prompt_ids(DIALOGUE[-2:])]
     groups = [[[14, 15, 5], [16, 5], [17, 18, 19, 22, 5]], [[23, 24, 25, 5]]]
     found = completion_logps(generator, prompts, groups).sum_logps
@@ -90,6 +91,7 @@ def test_shared_log_probabilities_equal_one_row_per_candidate(generator: MultiEs
         for k, completion in enumerate(group):
             decoder_ids = torch.tensor([[*generator.start_ids, *completion[:-1]]])
             logits = generator.model(input_ids=torch.tensor([prompt]), decoder_input_ids=decoder_ids).logits[0]
+            logits[:, generator.forbidden_tokens] = -torch.inf
             expected = logits.log_softmax(-1)[range(len(completion)), completion].sum()
             assert_close(found[row, k], expected, atol=1e-4, rtol=0)
 
