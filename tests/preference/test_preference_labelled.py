@@ -8,7 +8,7 @@ import pytest
 from accord.data.prepared import Prepared
 from accord.data.schemes import SCHEMES
 from accord.errors import ConfigError
-from accord.preference.labelled import LabelledItems, label_items
+from accord.preference.labelled import Consensus, LabelledItems, label_items
 from accord.preference.measure import calibration_figures, constant_logits, held_out, measure, reliability
 from accord.records import Annotation, Item, Split
 
@@ -55,6 +55,29 @@ def test_a_consensus_is_one_pseudo_vote_and_refused_where_counts_are_needed() ->
     for objective in ("majority", "beta_binomial", "votes_noise"):
         with pytest.raises(ConfigError, match=f"objective '{objective}' needs counts of votes, but label scheme"):
             labelled(prepared, objective=objective)
+
+
+def drawn(prepared: Prepared, seed: int) -> np.ndarray:
+    """The shares [N] that a consensus becomes."""
+    consensus = Consensus("uniform", seed)
+    return label_items(prepared, annotators=(), by_label=False, objective="soft_mse", consensus=consensus).votes[:, 1]
+
+
+def test_a_consensus_can_be_drawn_inside_its_interval() -> None:
+    """Grade 2 is 5 % to 25 %: a draw depends on the seed and the item, whatever else is there."""
+    prepared = Prepared(
+        [item(name, "dev", "2") for name in "xyz"] + [item("t", "train", "2")], SCHEMES["global-consensus"]
+    )
+    first, other = (drawn(prepared, seed) for seed in (1, 2))
+    assert ((first > 0.05) & (first < 0.25)).all()
+    assert len({*first, *other}) == 8
+    np.testing.assert_array_equal(drawn(Prepared(prepared.items[1:], prepared.scheme), 1), first[1:])
+
+
+def test_annotators_of_a_consensus_cannot_be_chosen() -> None:
+    prepared = Prepared([item("x", "train", "2"), item("y", "dev", "4")], SCHEMES["global-consensus"])
+    with pytest.raises(ConfigError, match=r'annotators is \["a0"\], but label scheme \'global-consensus\' estimates'):
+        label_items(prepared, annotators=("a0",), by_label=False, objective="votes")
 
 
 def test_anonymous_counts_are_votes_without_annotators() -> None:

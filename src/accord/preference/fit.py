@@ -22,7 +22,7 @@ from accord.errors import ConfigError
 from accord.preference.card import model_card
 from accord.preference.fit_lexical import fit_lexical_model
 from accord.preference.head import fit_heads, predict_head, standardisation
-from accord.preference.labelled import LabelledItems, label_items
+from accord.preference.labelled import Consensus, LabelledItems, label_items
 from accord.preference.lexical import LEXICAL_MODEL
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.preference.objectives import (
@@ -100,7 +100,7 @@ def fit_stage(items: Path, *, output_dir: Path, settings: FitSettings, seed: int
         return stage.folder
     try:
         if settings.model == LEXICAL_MODEL:
-            from_main(lambda: fit_lexical_model(stage, _labelled(items, settings), settings, seed=seed))
+            from_main(lambda: fit_lexical_model(stage, _labelled(items, settings, seed=seed), settings, seed=seed))
             return stage.folder
         labelled, loaded = _prepare(items, settings, seed=seed)
     except ConfigError:
@@ -134,17 +134,18 @@ def _prepare(items: Path, settings: FitSettings, *, seed: int) -> tuple[Labelled
     """Everything that can refuse the settings, before anything is trained."""
     check_chunks(settings.normaliser, settings.resolved_micro_batch_size)
     check_precision(settings.dtype, tuning=settings.tuning, device=device())
-    labelled = _labelled(items, settings)
+    labelled = _labelled(items, settings, seed=seed)
     return labelled, _load(labelled, settings, seed=seed)
 
 
-def _labelled(items: Path, settings: FitSettings) -> LabelledItems:
+def _labelled(items: Path, settings: FitSettings, *, seed: int) -> LabelledItems:
     return label_items(
         load_prepared(items),
         annotators=_voting(items, settings),
         groups=settings.groups,
         by_label=settings.classes == "labels",
         objective=settings.objective,
+        consensus=Consensus(settings.consensus, seed),
     )
 
 

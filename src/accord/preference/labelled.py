@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from accord.data.labels import UNKNOWN_ANNOTATOR, build_votes, consensus_shares
 from accord.data.prepared import Prepared
+from accord.data.schemes import quoted
 from accord.errors import ConfigError
 from accord.preference.objectives import NEED_COUNTS, NEED_PAIRS
 from accord.records import Item, Prompt
@@ -16,6 +17,16 @@ from accord.statistics.proper_scores import vote_log_loss
 
 BINARY_CLASSES = ("unacceptable", "acceptable")
 MIN_SHARE_OF_PAIRS = 0.1
+
+
+class Consensus(NamedTuple):
+    """How a graded consensus becomes a share; see `consensus_shares`."""
+
+    draw: Literal["midpoint", "uniform"] = "midpoint"
+    seed: int = 0
+
+
+MIDPOINT = Consensus()
 
 
 class Annotations(NamedTuple):
@@ -67,6 +78,7 @@ def label_items(
     groups: tuple[str, ...] = (),
     by_label: bool,
     objective: str,
+    consensus: Consensus = MIDPOINT,
 ) -> LabelledItems:
     """Count the votes that count.
 
@@ -75,12 +87,15 @@ def label_items(
         groups: glob patterns of the items' groups, see `in_groups`; empty: all. Votes on other items do not count.
         by_label: keep every label of the scheme; else two classes, unacceptable and acceptable.
         objective: its name, to refuse data that it cannot learn from.
+        consensus: of a consensus scheme, where each item is one pseudo-vote.
 
     Raises:
-        ConfigError: no train or dev votes; a consensus scheme with an objective that needs counts; an
-            objective that needs pairs of votes, where less than a tenth of the training items have two.
+        ConfigError: no train or dev votes; a consensus scheme with an objective that needs counts, or with annotators
+            chosen; an objective that needs pairs of votes, where less than a tenth of the training items have two.
     """
-    found = count_items(prepared, annotators=annotators, groups=groups, by_label=by_label, objective=objective)
+    found = count_items(
+        prepared, annotators=annotators, groups=groups, by_label=by_label, objective=objective, consensus=consensus
+    )
     _check(found, objective)
     return found
 
@@ -92,11 +107,12 @@ def count_items(
     groups: tuple[str, ...] = (),
     by_label: bool = False,
     objective: str = "votes",
+    consensus: Consensus = MIDPOINT,
 ) -> LabelledItems:
     """Like `label_items`, for items that need no splits to learn from and to select on."""
     items, scheme = prepared
     if scheme.kind == "share":
-        found = _from_shares(prepared, objective)
+        found = _from_shares(prepared, objective, annotators, consensus)
     else:
         votes = build_votes(items, scheme, annotators=annotators or None)
         known = bool((votes.annotator_index != UNKNOWN_ANNOTATOR).all())
@@ -136,13 +152,20 @@ def _only_groups(items: LabelledItems, groups: tuple[str, ...]) -> LabelledItems
     return items._replace(votes=items.votes * kept[:, None], annotations=annotations)
 
 
-def _from_shares(prepared: Prepared, objective: str) -> LabelledItems:
+def _from_shares(
+    prepared: Prepared, objective: str, annotators: tuple[str, ...], consensus: Consensus
+) -> LabelledItems:
     if objective in NEED_COUNTS:
         raise ConfigError(
             f"objective {objective!r} needs counts of votes, but label scheme {prepared.scheme.name!r} estimates "
             "shares. Use soft_kl, soft_mse or votes."
         )
-    shares = consensus_shares(prepared.items, prepared.scheme)
+    if annotators:
+        raise ConfigError(
+            f"annotators is {quoted(annotators)}, but label scheme {prepared.scheme.name!r} estimates what everybody "
+            "thinks, and all estimates of an item are averaged. Leave annotators and traits empty."
+        )
+    shares = consensus_shares(prepared.items, prepared.scheme, draw=consensus.draw, seed=consensus.seed)
     votes = np.nan_to_num(np.stack([1 - shares, shares], axis=1))
     return _labelled(prepared.items, BINARY_CLASSES, np.array([False, True]), votes, None)
 

@@ -44,6 +44,8 @@ class FitSettings:
     """d-PM objectives: where the average prediction comes from; chunk:G, ema, dataset or none."""
     smoothing: float = 0.1
     """d-PM objectives: added to every label's count in the prior."""
+    consensus: Literal["midpoint", "uniform"] = "midpoint"
+    """Graded consensus (a share scheme): each grade as the middle of its interval, or a seeded draw inside it."""
     max_length: int = 256
     """Tokens of prompt and completion together; a longer prompt loses its beginning."""
     head_size: int = 64
