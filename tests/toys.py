@@ -11,6 +11,8 @@ from transformers import (
     BartForConditionalGeneration,
     BertConfig,
     BertModel,
+    BlenderbotSmallConfig,
+    BlenderbotSmallForConditionalGeneration,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -171,6 +173,31 @@ def tiny_multiesc(seed: int = 0) -> tuple[MultiEscForConditionalGeneration, PreT
                 value.normal_(std=0.3)
         model.get_input_embeddings().weight[model.config.strategy_token_ids] = 0.3 * torch.randn(8, 32)
     return model, tokenizer
+
+
+def tiny_blender(seed: int = 0) -> BlenderbotSmallForConditionalGeneration:
+    """A random BlenderBot-Small of some 50,000 parameters whose logits lie well apart."""
+    torch.manual_seed(seed)
+    config = BlenderbotSmallConfig(
+        vocab_size=len(SPECIALS) + len(WORDS),
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=3,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=64,
+        init_std=0.3,
+        pad_token_id=0,
+        bos_token_id=4,
+        eos_token_id=5,
+        decoder_start_token_id=4,
+        forced_eos_token_id=5,
+    )
+    model = BlenderbotSmallForConditionalGeneration(config).eval()
+    _amplify(model, ".fc1.weight", ".fc2.weight", "embed_positions.weight", "q_proj.weight", by=2.5)
+    return model
 
 
 def _amplify(model: torch.nn.Module, *names: str, by: float) -> None:

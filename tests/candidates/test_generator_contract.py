@@ -15,13 +15,16 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from accord.candidates.decode import Method, completions
+from accord.candidates.generators.blender import BlenderGenerator, BlenderJointGenerator
 from accord.candidates.generators.causal import CausalGenerator
-from accord.candidates.generators.load import load_generator
+from accord.candidates.generators.load import KINDS, load_generator
 from accord.candidates.generators.protocol import Encoded, Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
 from accord.candidates.logps import completion_logps
+from accord.candidates.strategies import with_strategy
 from accord.errors import DataError
-from toys import tiny_bart, tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer
+from accord.records import Prompt
+from toys import tiny_bart, tiny_blender, tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer
 
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "gpt2": lambda: (tiny_gpt2(10), word_tokenizer()),
@@ -30,7 +33,14 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "t5-v1.1": lambda: (tiny_t5(4, gated=True), word_tokenizer(frame="$A </s>")),
     "bart": lambda: (tiny_bart(10), word_tokenizer(frame="<s> $A </s>")),
     "bart-forced": lambda: (tiny_bart(10, forced_start=True), word_tokenizer(frame="<s> $A </s>")),
+    "blender-vanilla": lambda: (tiny_blender(10), word_tokenizer()),
+    "blender-joint": lambda: (tiny_blender(10), word_tokenizer()),
 }
+CLASSES: dict[str, Callable[..., Generator]] = {
+    "blender-vanilla": BlenderGenerator,
+    "blender-joint": BlenderJointGenerator,
+}
+"""Kinds that their architecture alone does not tell."""
 TEXTS = ["i feel sad", "my mother lost the job yesterday and i feel very tired", "why", "what should i do ?"]
 PROMPTS = [[10, 11, 12, 13], [20], [30, 31, 32, 33, 34, 35, 36]]
 COMPLETIONS = [[[14, 15, 5], [16, 5], [17, 18, 19, 22, 5]], [[23, 24, 25, 5]], [[5], [36, 37, 5]]]
@@ -39,8 +49,8 @@ METHODS: list[Method] = ["diverse_beam", "beam", "greedy", "sample"]
 
 def build(kind: str) -> Generator:
     model, tokenizer = MAKERS[kind]()
-    make = Seq2SeqGenerator if model.config.is_encoder_decoder else CausalGenerator
-    return make(model, tokenizer, name=kind)
+    plain = Seq2SeqGenerator if model.config.is_encoder_decoder else CausalGenerator
+    return CLASSES.get(kind, plain)(model, tokenizer, name=kind)
 
 
 @pytest.fixture(params=MAKERS, scope="module")
@@ -75,8 +85,20 @@ def shared_logps(generator: Generator) -> Tensor:
     return logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
 
 
-def found(generator: Generator, prompts: list[list[int]], method: Method, names: list[str] = TEXTS) -> Any:
-    return completions(generator, prompts, names, method=method, n=4, max_new_tokens=9, diversity_penalty=2.0)
+def asked(generator: Generator, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids and forced prefix of each text; generators that take strategies are given different ones."""
+    prompts: list[Prompt] = list(texts)
+    if generator.takes_strategy:
+        names = ("Question", "Others", "Self-disclosure", "Reflection of feelings")
+        prompts = [with_strategy(text, names[len(text) % 4]) for text in texts]
+    return [generator.prompt_ids(one) for one in prompts], [generator.forced_prefix(one) for one in prompts]
+
+
+def found(generator: Generator, texts: list[str], method: Method) -> Any:
+    prompts, prefixes = asked(generator, texts)
+    return completions(
+        generator, prompts, texts, method=method, n=4, max_new_tokens=9, diversity_penalty=2.0, prefixes=prefixes
+    )
 
 
 @torch.no_grad()
@@ -120,26 +142,31 @@ def test_expanded_and_reordered_rows_go_on_as_they_were(generator: Generator) ->
 @torch.no_grad()
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_writes_what_each_prompt_gets_alone(generator: Generator, method: Method) -> None:
-    """Candidates are the same, their log-probabilities too, and those are what calibration computes for these ids."""
-    prompts = [generator.prompt_ids(text) for text in TEXTS]
-    together = found(generator, prompts, method)
-    for prompt, text, row in zip(prompts, TEXTS, together, strict=True):
-        (alone,) = found(generator, [prompt], method, [text])
+    """Candidates are the same, their log-probabilities too, and those are what calibration computes for these ids.
+
+    No candidate holds a forbidden token, and its forced prefix neither counts nor stands in it.
+    """
+    together = found(generator, TEXTS, method)
+    for text, prompt, prefix, row in zip(TEXTS, *asked(generator, TEXTS), together, strict=True):
+        (alone,) = found(generator, [text], method)
         assert [one.ids for one in row] == [one.ids for one in alone]
         assert [one.sum_logp for one in row] == pytest.approx([one.sum_logp for one in alone], abs=1e-4)
-        logps = completion_logps(generator, [prompt], [[one.ids for one in row]])
+        logps = completion_logps(generator, [prompt], [[[*prefix, *one.ids] for one in row]])
         assert [one.sum_logp for one in row] == pytest.approx(logps.sum_logps[0].tolist(), abs=1e-4)
         assert [len(one.ids) for one in row] == logps.n_tokens[0].tolist()
         for one in row:
+            assert not set(one.ids) & set(generator.forbidden_tokens)
             assert [token in generator.eos_ids for token in one.ids] == [False] * (len(one.ids) - 1) + [one.is_finished]
     assert len({one.ids for row in together for one in row}) > 3
 
 
 def test_greedy_decoding_equals_generate(generator: Generator) -> None:
     """One token more there, because a forced end would take the last place (see `Seq2SeqGenerator`)."""
-    prompts = [generator.prompt_ids(text) for text in TEXTS]
     start = len(generator.start_ids) if isinstance(generator, Seq2SeqGenerator) else 0
-    for prompt, (one,) in zip(prompts, found(generator, prompts, "greedy"), strict=True):
+    for prompt, prefix, (one,) in zip(*asked(generator, TEXTS), found(generator, TEXTS, "greedy"), strict=True):
+        forced: dict[str, Any] = {}
+        if prefix and isinstance(generator, Seq2SeqGenerator):
+            forced = {"decoder_input_ids": torch.tensor([[*generator.start_ids, *prefix]])}
         rows = generator.model.generate(
             torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
@@ -147,8 +174,10 @@ def test_greedy_decoding_equals_generate(generator: Generator) -> None:
             max_new_tokens=9 + 1 + max(0, start - 1),
             eos_token_id=list(generator.eos_ids),
             pad_token_id=generator.pad_id,
+            suppress_tokens=list(generator.forbidden_tokens) or None,
+            **forced,
         )
-        assert list(one.ids) == rows[0, start or len(prompt) :].tolist()[:9]
+        assert list(one.ids) == rows[0, (start or len(prompt)) + len(prefix) :].tolist()[:9]
 
 
 @torch.no_grad()
@@ -181,12 +210,11 @@ def test_gradients_equal_those_of_one_row_per_completion(kind: str, adapted: boo
 def test_save_and_reload_is_exact(generator: Generator, tmp_path: Path) -> None:
     generator.model.save_pretrained(tmp_path)
     generator.tokenizer.save_pretrained(tmp_path)
-    reloaded = load_generator(str(tmp_path), device="cpu")
+    reloaded = load_generator(str(tmp_path), kind=generator.name if generator.name in KINDS else "auto", device="cpu")
     assert type(reloaded) is type(generator)
     assert torch.equal(shared_logps(reloaded), shared_logps(generator))
-    prompts = [generator.prompt_ids(text) for text in TEXTS]
-    assert prompts == [reloaded.prompt_ids(text) for text in TEXTS]
-    assert found(reloaded, prompts, "diverse_beam") == found(generator, prompts, "diverse_beam")
+    assert asked(reloaded, TEXTS) == asked(generator, TEXTS)
+    assert found(reloaded, TEXTS, "diverse_beam") == found(generator, TEXTS, "diverse_beam")
 
 
 @torch.no_grad()
@@ -216,7 +244,7 @@ def test_a_completion_ends_once_and_reads_as_it_was(generator: Generator) -> Non
 def test_layers_are_the_models_own(generator: Generator) -> None:
     modules = dict(generator.model.named_modules())
     assert all(modules[path] is layers for path, layers in generator.layer_stacks.items())
-    sizes = {"gpt2": [2], "llama": [3], "t5": [3, 3], "bart": [2, 3]}  # encoder, decoder
+    sizes = {"gpt2": [2], "llama": [3], "t5": [3, 3], "bart": [2, 3], "blenderbot-small": [2, 3]}  # encoder, decoder
     assert [len(layers) for layers in generator.layer_stacks.values()] == sizes[generator.model.config.model_type]
 
 

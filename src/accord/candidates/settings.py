@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+GeneratorKind = Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint"]
+
 
 @dataclass(frozen=True)
 class GenerateSettings:
@@ -10,7 +12,7 @@ class GenerateSettings:
 
     model: str = "builtin:smollm2"
     """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
-    generator_kind: Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint"] = "auto"
+    generator_kind: GeneratorKind = "auto"
     """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights."""
@@ -60,7 +62,7 @@ class DecodeSettings:
 
     model: str = "builtin:smollm2"
     """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
-    generator_kind: Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint"] = "auto"
+    generator_kind: GeneratorKind = "auto"
     """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights."""
