@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.calibration.objectives import (
-    OBJECTIVES,
     dense_ranks,
     length_normalised,
     ranking_margin_loss,
@@ -150,7 +149,3 @@ def test_reference_loss_by_hand() -> None:
     sums = torch.tensor([[-6.0, -2.0], [0.0, 0.0]])
     mask = torch.tensor([[True, True], [False, False]])
     assert reference_loss(sums, torch.tensor([[4, 1], [0, 0]]), mask).tolist() == [1.75, 0.0]
-
-
-def test_objectives_are_named() -> None:
-    assert OBJECTIVES["ranking_margin"] is ranking_margin_loss

@@ -9,9 +9,10 @@ import numpy as np
 
 from accord.artifacts import read_jsonl, require_complete
 from accord.candidates.generators.protocol import Generator
+from accord.candidates.strategies import prompt_for
 from accord.errors import ConfigError, DataError
 from accord.randomness import keyed_rng
-from accord.records import CandidateSet, PromptRow
+from accord.records import CandidateSet, Prompt, PromptRow
 
 logger = logging.getLogger(__name__)
 
@@ -36,24 +37,41 @@ SizedT = TypeVar("SizedT", bound=Sized)
 class Example(NamedTuple):
     """One prompt with its K candidates and R references as token ids; `scores` is what this run ranks by.
 
+    Candidates and references begin with the `forced_prefix` of the prompt (see `Generator`), mostly none.
+
     `true_scores` differ from `scores` in the shuffled control alone. `n_cut` prompt tokens were left out;
-    `n_unfinished` candidates have no end of sequence.
+    `n_unfinished` candidates have no end of sequence. `stored_logps` is Σ log p as the file has it; `start_logps` as
+    the generator gave it before training, where an objective asked for it (else empty).
     """
 
     id: str
     group: str
+    prompt: Prompt
     prompt_ids: list[int]
+    forced_prefix: list[int]
     candidate_ids: list[list[int]]
     reference_ids: list[list[int]]
     scores: list[float]
     true_scores: list[float]
     n_cut: int
     n_unfinished: int
+    stored_logps: list[float]
+    start_logps: list[float]
 
     @property
     def n_tokens(self) -> int:
         """Length of the packed row, about."""
         return len(self.prompt_ids) + sum(map(len, [*self.candidate_ids, *self.reference_ids]))
+
+    def with_candidates(self, numbers: Sequence[int]) -> "Example":
+        """The same prompt with some of its candidates."""
+        return self._replace(
+            candidate_ids=[self.candidate_ids[k] for k in numbers],
+            scores=[self.scores[k] for k in numbers],
+            true_scores=[self.true_scores[k] for k in numbers],
+            stored_logps=[self.stored_logps[k] for k in numbers],
+            start_logps=[self.start_logps[k] for k in numbers] if self.start_logps else [],
+        )
 
 
 class TrainDev(NamedTuple, Generic[RowT]):
@@ -72,7 +90,8 @@ def read_candidates(folder_or_file: Path) -> list[CandidateSet]:
     for number, row in enumerate(rows, start=1):
         if row.scores is None:
             raise DataError(f"{path} line {number}: {row.id!r} has no scores. Run `accord score` on it first.")
-        for name, found in (("scores", len(row.scores)), ("n_tokens", len(row.n_tokens))):
+        numbers = {"scores": row.scores, "n_tokens": row.n_tokens, "sum_logps": row.sum_logps}
+        for name, found in ((name, len(values)) for name, values in numbers.items()):
             if found != len(row.completions):
                 raise DataError(
                     f"{path} line {number}: {found} {name} for {len(row.completions)} completions. Expected as many; "
@@ -141,7 +160,8 @@ def require_references(examples: Sequence[Example], *, ranking_weight: float, re
 
 def _encoded(row: CandidateSet, generator: Generator, max_prompt_tokens: int, score_control: str, seed: int) -> Example:
     assert row.scores is not None, "read_candidates checks this"
-    prompt_ids = generator.prompt_ids(row.prompt)
+    prompt = prompt_for(row, generator)
+    prompt_ids, prefix = generator.prompt_ids(prompt), generator.forced_prefix(prompt)
     ended = [generator.completion_ids(text) for text in row.completions]
     candidate_ids = [_as_written(ids, n_tokens) for ids, n_tokens in zip(ended, row.n_tokens, strict=True)]
     true_scores = list(row.scores)
@@ -149,13 +169,17 @@ def _encoded(row: CandidateSet, generator: Generator, max_prompt_tokens: int, sc
     return Example(
         id=row.id,
         group=group_of(row),
+        prompt=row.prompt,
         prompt_ids=prompt_ids[-max_prompt_tokens:],
-        candidate_ids=candidate_ids,
-        reference_ids=[generator.completion_ids(text) for text in row.references],
+        forced_prefix=prefix,
+        candidate_ids=[prefix + ids for ids in candidate_ids],
+        reference_ids=[prefix + generator.completion_ids(text) for text in row.references],
         scores=true_scores if order is None else [true_scores[k] for k in order],
         true_scores=true_scores,
         n_cut=max(0, len(prompt_ids) - max_prompt_tokens),
         n_unfinished=sum(len(ids) < len(whole) for ids, whole in zip(candidate_ids, ended, strict=True)),
+        stored_logps=list(row.sum_logps),
+        start_logps=[],
     )
 
 

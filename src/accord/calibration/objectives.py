@@ -3,27 +3,11 @@
 Each prompt stands on its own: batch mates never matter, absent candidates (mask 0) neither.
 """
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-
-
-class RankingObjective(Protocol):
-    """A loss per prompt [B] from length-normalised log-probabilities, scores and mask [B, K]."""
-
-    def __call__(
-        self,
-        candidate_logps: Float[Tensor, " B K"],
-        scores: Float[Tensor, " B K"],
-        mask: Bool[Tensor, " B K"],
-        *,
-        margin: float,
-        tie: float,
-        margin_by: Literal["rank", "score"],
-        reduction: Literal["sum", "mean"],
-    ) -> Float[Tensor, " B"]: ...
 
 
 def length_normalised(
@@ -95,9 +79,6 @@ def dense_ranks(scores: Float[Tensor, " B K"], mask: Bool[Tensor, " B K"], *, ti
         ranks[:, place] = ranks[:, place - 1] + starts
         best_of_rank = torch.where(starts, ordered[:, place], best_of_rank)
     return torch.zeros_like(ranks).scatter(1, order, ranks)
-
-
-OBJECTIVES: dict[str, RankingObjective] = {"ranking_margin": ranking_margin_loss}
 
 
 def _row_minus_column(values: Float[Tensor, " B K"]) -> Float[Tensor, " B K K"]:

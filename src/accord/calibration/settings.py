@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from accord.candidates.settings import GeneratorKind
+
 
 @dataclass(frozen=True)
 class CalibrateSettings:
@@ -10,6 +12,8 @@ class CalibrateSettings:
 
     model: str = "builtin:smollm2"
     """Generator to calibrate: local path, Hub id, or builtin:NAME."""
+    generator_kind: GeneratorKind = "auto"
+    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the frozen weights; what is trained always is float32."""
     system_prompt: str | None = None
@@ -94,7 +98,9 @@ class TuneSettings:
     """How a generator learns to write what people wrote."""
 
     model: str = "builtin:smollm2"
-    """Generator to tune: local path, Hub id, or builtin:NAME."""
+    """Generator to tune: local path, Hub id, builtin:NAME, or scratch:NAME for random weights (see scratch_width)."""
+    generator_kind: GeneratorKind = "auto"
+    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the frozen weights; what is trained always is float32."""
     system_prompt: str | None = None
@@ -115,12 +121,18 @@ class TuneSettings:
     """The adapter's output is scaled by lora_alpha / lora_r."""
     lora_dropout: float = 0.0
     """Dropout before the adapter."""
+    scratch_width: int = 256
+    """scratch:NAME (bart, t5, blenderbot-small, gpt2): width of the hidden states, a multiple of 32."""
+    scratch_layers: int = 3
+    """scratch:NAME: layers of the encoder and of the decoder each."""
+    scratch_vocabulary: int = 4096
+    """scratch:NAME: tokens of the byte-level BPE tokenizer that is made of the training texts."""
     label_smoothing: float = 0.0
     """Share of each token's weight that is spread over the whole vocabulary in training; validation has none."""
     dev_fraction: float = 0.15
     """Share of groups held out for validation where no row has split `dev`."""
     learning_rate: float | None = None
-    """Peak learning rate of AdamW; linear decay to 0. Null: 2e-4 for lora, 5e-5 for full."""
+    """Peak learning rate of AdamW; linear decay to 0. Null: 2e-4 for lora, 5e-5 for full, 1e-3 from scratch."""
     weight_decay: float = 0.0
     """Weight decay on the trained matrices."""
     warmup_steps: int = 0
@@ -141,7 +153,7 @@ class TuneSettings:
     @property
     def resolved_learning_rate(self) -> float:
         """`learning_rate`, or the tuning's own."""
-        default = {"lora": 2e-4, "full": 5e-5}[self.tuning]
+        default = 1e-3 if self.model.startswith("scratch:") else {"lora": 2e-4, "full": 5e-5}[self.tuning]
         return default if self.learning_rate is None else self.learning_rate
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import DataError
-from accord.preference.predict import LoadedPreferenceModel
+from accord.preference.predict import AcceptanceModel, LoadedPreferenceModel
 from accord.records import Message, Prompt
 from accord.scoring.score import Pair, Scores, score_pairs
 from accord.scoring.utility import WorstGroupModel, check_judge, load_judge
@@ -41,11 +41,7 @@ def as_trl_reward(
             ArtifactError: no finished preference model. When called, DataError: a completion that is not one message of
             text.
     """
-    judge = load_judge([preference] if isinstance(preference, Path | str) else preference, utility=utility)
-    check_judge(judge, utility=utility)
-    for model in judge.groups if isinstance(judge, WorstGroupModel) else (judge,):
-        if isinstance(model, LoadedPreferenceModel):
-            model.model.to(device)
+    judge = load_judge_on(device, [preference] if isinstance(preference, Path | str) else preference, utility=utility)
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         pairs: list[Pair] = [
@@ -58,6 +54,20 @@ def as_trl_reward(
 
     reward.__name__ = f"accord_{utility}"  # TRL names its curves by it
     return reward
+
+
+def load_judge_on(device: str, preferences: Sequence[Path | str], *, utility: str) -> AcceptanceModel:
+    """The preference model that a utility scores with, checked, its encoder on `device`.
+
+    Raises:
+        ConfigError, ArtifactError: see `as_trl_reward`.
+    """
+    judge = load_judge(preferences, utility=utility)
+    check_judge(judge, utility=utility)
+    for model in judge.groups if isinstance(judge, WorstGroupModel) else (judge,):
+        if isinstance(model, LoadedPreferenceModel):
+            model.model.to(device)
+    return judge
 
 
 def read_prompt(prompt: str | Sequence[Mapping[str, Any]]) -> Prompt:
