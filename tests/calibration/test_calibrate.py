@@ -20,35 +20,9 @@ from accord.candidates.generators.load import load_generator
 from accord.candidates.logps import completion_logps
 from accord.errors import ArtifactError, ConfigError, DataError
 from accord.pretrained import load_causal_lm, load_tokenizer
-from accord.records import CandidateSet
 from accord.training.batches import step_indices
+from scored_rows import toy_rows
 from toys import save_tiny_causal_lm, save_tiny_seq2seq, tiny_bart, tiny_gpt2, tiny_t5, word_tokenizer
-
-GOOD = ("sorry to hear that .", "that sounds hard .", "what did you feel ?")
-BAD = ("stop .", "you must go home !", "no , try more .")
-
-
-def toy_rows(n_prompts: int = 12) -> list[CandidateSet]:
-    """Six candidates a prompt, warm ones score high, with a warm reference; every fourth prompt validates."""
-    rows = []
-    for number in range(n_prompts):
-        best = 0.9 - 0.01 * (number % 3)
-        scores = (best, best - 0.05, best - 0.1, 0.3, 0.2, 0.1)
-        rows.append(
-            CandidateSet(
-                id=f"p{number}",
-                prompt=f"i feel {('sad', 'tired', 'lost')[number % 3]} about my {('work', 'home')[number % 2]} .",
-                completions=GOOD + BAD,
-                sum_logps=(-1.0,) * 6,
-                n_tokens=(6, 5, 6, 3, 6, 6),
-                search_scores=(-1.0,) * 6,
-                scores=scores,
-                references=("sorry , that sounds hard .",),
-                group=f"g{number}",
-                split="dev" if number % 4 == 3 else "train",
-            )
-        )
-    return rows
 
 
 @pytest.fixture(scope="module")
