@@ -15,6 +15,7 @@ padding: 24·D² + 4·T·D per token and layer (D wide, T tokens in the row).
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,13 @@ import torch
 from accord.preference.export import as_classifier
 from accord.preference.inputs import Sequence1d, collate
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
-from accord.preference.predict import LoadedPreferenceModel, collate_options, encode_pairs, load_preference_model
+from accord.preference.predict import (
+    MAX_TOKENS_PER_BATCH,
+    LoadedPreferenceModel,
+    collate_options,
+    encode_pairs,
+    load_preference_model,
+)
 from accord.pretrained import load_encoder, load_tokenizer
 from accord.scoring.score import score_pairs
 from accord.training.batches import padding_share, token_budget_batches
@@ -36,7 +43,6 @@ from benchmarks.texts import conversation_pairs
 
 N_PAIRS = 2000
 FLOOR = 1.0
-ENCODER_FLOOR = 0.9
 MAX_TOKENS = 512
 TOLERANCE = 1e-3
 BATCH_SIZES = (8, 16, 32, 64)
@@ -51,10 +57,6 @@ class RunningPeer(NamedTuple):
     process: Peer
     versions: dict[str, str]
     batch_size: int
-
-    def run(self, pairs: Pairs) -> tuple[np.ndarray, Timed]:
-        answer = self.process.ask("predict", pairs=pairs, batch_size=self.batch_size)
-        return np.array(answer["result"]), Timed(answer["seconds"], answer["peak_bytes"])
 
 
 def main() -> None:
@@ -77,56 +79,63 @@ def main() -> None:
 def measure(
     judge: LoadedPreferenceModel, texts: str, pairs: Pairs, peers: dict[str, RunningPeer], arguments: Any
 ) -> list[Claim]:
-    """Check that all scores agree, then time all sides in turn."""
-    score = partial(score_pairs, judge, pairs, utility="logit")
-    own = score().values
-    agree = {name: largest_difference(own, peer.run(pairs)[0], name) for name, peer in peers.items()}
-    lengths = [len(pair.views[0].ids) for pair in encode_pairs(judge.model, judge.tokenizer, pairs)]
-    encoder_seconds, budget = best_encoder_seconds(judge, pairs)
+    """Time all sides in turn; the claims only if all scores of all rounds agree."""
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in ("accord", *peers)}
+
+    def score() -> None:
+        scores["accord"].append(score_pairs(judge, pairs, utility="logit").values)
+
+    def score_by(name: str) -> Timed:
+        answer = peers[name].process.ask("predict", pairs=pairs, batch_size=peers[name].batch_size)
+        scores[name].append(np.array(answer["result"]))
+        return Timed(answer["seconds"], answer["peak_bytes"])
+
+    score_pairs(judge, pairs[:8], utility="logit")  # the peers are warm from the search of their batch size
     sides: dict[str, Callable[[], Timed]] = {"accord": partial(timed, score)}
-    sides |= {name: partial(_timing, peer, pairs) for name, peer in peers.items()}
-    runs = alternate(sides, rounds=arguments.rounds)
+    runs = alternate(sides | {name: partial(score_by, name) for name in peers}, rounds=arguments.rounds)
     ours = runs.pop("accord")
-    median = float(np.median(seconds_of(ours)))
-    operations = forward_operations(judge.model.encoder.config, lengths)
-    measured = {
-        "share of the encoder's own rate": encoder_seconds / median,
-        "encoder seconds": encoder_seconds,
-        "encoder token budget": float(budget),
-        "GFLOP/s": operations / median / 1e9,
-        "share of the matrix-multiply rate": operations / median / 1e9 / matmul_gflops(),
-        "padding share": padding_share(lengths, token_budget_batches(lengths, max_tokens=8192)),
-    }
-    settings = {"texts": texts, "pairs": len(pairs), "tokens": sum(lengths), "threads": arguments.threads}
-    base = Claim(
+    claim = Claim(
         claim="scoring",
         peer="none",
         versions=versions_of("torch", "transformers"),
         ours_seconds=seconds_of(ours),
         peer_seconds=[],
         agree={},
-        settings=settings,
+        settings={"texts": texts, "pairs": len(pairs), "threads": arguments.threads},
         floor=FLOOR,
         memory={"accord": peak_of(ours)},
-        measured=measured,
+        measured=against_the_encoder(judge, pairs, float(np.median(seconds_of(ours)))),
     )
     if not peers:
-        return [base]
+        return [claim]
     return [
-        Claim(
-            claim="scoring",
+        replace(
+            claim,
             peer=name,
             versions=peer.versions,
-            ours_seconds=seconds_of(ours),
             peer_seconds=seconds_of(runs[name]),
-            agree={"largest difference of a logit": agree[name]},
-            settings={**settings, "peer's batch size": peer.batch_size},
-            floor=FLOOR,
-            memory={"accord": peak_of(ours), "peer": peak_of(runs[name])},
-            measured=measured,
+            agree={"largest difference of a logit": largest_difference(scores["accord"], scores[name], name)},
+            settings={**claim.settings, "peer's batch size": peer.batch_size},
+            memory={**claim.memory, "peer": peak_of(runs[name])},
         )
         for name, peer in peers.items()
     ]
+
+
+def against_the_encoder(judge: LoadedPreferenceModel, pairs: Pairs, seconds: float) -> dict[str, float]:
+    """What of the encoder's and of the machine's own rate `seconds` for all pairs are."""
+    lengths = [len(pair.views[0].ids) for pair in encode_pairs(judge.model, judge.tokenizer, pairs)]
+    own_seconds, budget = best_encoder_seconds(judge, pairs)
+    rate = forward_operations(judge.model.encoder.config, lengths) / seconds / 1e9
+    return {
+        "share of the encoder's own rate": own_seconds / seconds,
+        "encoder's own seconds": own_seconds,
+        "encoder's token budget": float(budget),
+        "GFLOP/s": rate,
+        "share of the matrix-multiply rate": rate / matmul_gflops(),
+        "tokens": float(sum(lengths)),
+        "padding share": padding_share(lengths, token_budget_batches(lengths, max_tokens=MAX_TOKENS_PER_BATCH)),
+    }
 
 
 def write_models(folder: Path) -> None:
@@ -155,7 +164,7 @@ def fitting_pairs(judge: LoadedPreferenceModel, n_pairs: int) -> tuple[str, Pair
 
 
 def start_peers(folder: Path, pairs: Pairs, arguments: Any) -> dict[str, RunningPeer]:
-    """Every peer with the exported classifier, at its fastest batch size on the first eighth of the texts."""
+    """Every peer with the exported classifier, at its fastest batch size on the first sixteenth of the texts."""
     own_environment = Path(sys.executable)
     pythons = {"transformers pipeline": own_environment}
     if not arguments.smoke:
@@ -167,16 +176,16 @@ def start_peer(name: str, python: Path, folder: Path, pairs: Pairs, arguments: A
     """A peer that has loaded the classifier."""
     process = Peer(python, "benchmarks.scoring_peer", threads=arguments.threads)
     versions = process.ask("load", peer=name, folder=str(folder), threads=arguments.threads)["result"]
-    part = pairs[: max(8, len(pairs) // 8)]
+    part = pairs[: max(8, len(pairs) // 16)]
     sizes = BATCH_SIZES[:1] if arguments.smoke else BATCH_SIZES
     taken = {size: process.ask("predict", pairs=part, batch_size=size)["seconds"] for size in sizes}
     print(f"{name}: seconds by batch size {taken}", file=sys.stderr, flush=True)
     return RunningPeer(process, versions, min(taken, key=lambda size: taken[size]))
 
 
-def largest_difference(own: np.ndarray, theirs: np.ndarray, name: str) -> float:
-    """The largest difference of two scores of one text; stops where it is no rounding."""
-    difference = float(np.abs(own - theirs).max())
+def largest_difference(own: list[np.ndarray], theirs: list[np.ndarray], name: str) -> float:
+    """The largest difference of two scores of one text in any round; stops where it is no rounding."""
+    difference = max(float(np.abs(ours - peers).max()) for ours, peers in zip(own, theirs, strict=True))
     if not difference < TOLERANCE:
         raise SystemExit(f"{name}: scores differ by {difference:.3g}, so times mean nothing")
     return difference
@@ -210,10 +219,6 @@ def forward_operations(config: Any, lengths: Sequence[int]) -> float:
         length * (8 * width**2 + 4 * width * config.intermediate_size + 4 * length * width) for length in lengths
     ]
     return float(layers * sum(per_row))
-
-
-def _timing(peer: RunningPeer, pairs: Pairs) -> Timed:
-    return peer.run(pairs)[1]
 
 
 if __name__ == "__main__":

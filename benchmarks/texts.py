@@ -1,7 +1,7 @@
 """Texts to measure with: prompts and replies with the spread of lengths that conversations have, the same every time.
 
-Where ACCORD_DATA_DIR holds `esconv`, dialogue histories and replies of ESConv; else sentences of the embedded demo
-sample, put together to lengths drawn from log-normal distributions (median 60 and 15 words).
+Where ACCORD_DATA_DIR holds `esconv`, replies of ESConv with the three turns before; else sentences of the embedded demo
+sample, put together to lengths drawn from log-normal distributions (median 30 and 15 words).
 """
 
 import os
@@ -15,7 +15,7 @@ from accord.preference.inputs import render_prompt
 
 DATA_VARIABLE = "ACCORD_DATA_DIR"
 SEED = 20230
-PROMPT_WORDS = (4.1, 0.7)
+PROMPT_WORDS = (3.4, 0.7)
 """Mean and standard deviation of the logarithm of a prompt's words."""
 COMPLETION_WORDS = (2.7, 0.6)
 MOST_WORDS = 300
@@ -33,7 +33,7 @@ def conversation_pairs(n: int) -> tuple[str, list[tuple[str, str]]]:
     folder = corpus_dir("esconv")
     if folder is None:
         return "demo sentences", made_pairs(n)
-    history = build_history("chat", 0)
+    history = build_history("chat", 3)
     rows = read_esconv(folder, on_bad_row="raise", history=history).prompts
     pairs = [(render_prompt(row.prompt), reference) for row in rows for reference in row.references]
     random.Random(SEED).shuffle(pairs)
