@@ -22,6 +22,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from accord.candidates.generators.blender import add_strategy_tokens
 from accord.candidates.generators.multiesc import multiesc_from_bart
 from accord.candidates.generators.two_encoder import MultiEscForConditionalGeneration, register_multiesc
 
@@ -170,7 +171,7 @@ def tiny_multiesc(seed: int = 0) -> tuple[MultiEscForConditionalGeneration, PreT
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "turn_attn" in name or "gate" in name or "emotions" in name:
-                value.normal_(std=0.3)
+                value.normal_(std=0.15)
         model.get_input_embeddings().weight[model.config.strategy_token_ids] = 0.3 * torch.randn(8, 32)
     return model, tokenizer
 
@@ -198,6 +199,15 @@ def tiny_blender(seed: int = 0) -> BlenderbotSmallForConditionalGeneration:
     model = BlenderbotSmallForConditionalGeneration(config).eval()
     _amplify(model, ".fc1.weight", ".fc2.weight", "embed_positions.weight", "q_proj.weight", by=2.5)
     return model
+
+
+def tiny_joint(seed: int = 0) -> tuple[BlenderbotSmallForConditionalGeneration, PreTrainedTokenizerFast]:
+    """`tiny_blender` and its tokenizer with the eight strategies, whose random embeddings lie well apart."""
+    model, tokenizer = tiny_blender(seed), word_tokenizer()
+    strategy_ids = add_strategy_tokens(model, tokenizer)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[strategy_ids] = torch.randn(len(strategy_ids), model.config.d_model)
+    return model, tokenizer
 
 
 def _amplify(model: torch.nn.Module, *names: str, by: float) -> None:

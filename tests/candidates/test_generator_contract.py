@@ -18,13 +18,14 @@ from accord.candidates.decode import Method, completions
 from accord.candidates.generators.blender import BlenderGenerator, BlenderJointGenerator
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.load import KINDS, load_generator
+from accord.candidates.generators.multiesc import MultiEscGenerator
 from accord.candidates.generators.protocol import Encoded, Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
 from accord.candidates.logps import completion_logps
 from accord.candidates.strategies import with_strategy
 from accord.errors import DataError
 from accord.records import Prompt
-from toys import tiny_bart, tiny_blender, tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer
+from toys import tiny_bart, tiny_blender, tiny_gpt2, tiny_joint, tiny_llama, tiny_multiesc, tiny_t5, word_tokenizer
 
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "gpt2": lambda: (tiny_gpt2(10), word_tokenizer()),
@@ -34,11 +35,13 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "bart": lambda: (tiny_bart(10), word_tokenizer(frame="<s> $A </s>")),
     "bart-forced": lambda: (tiny_bart(10, forced_start=True), word_tokenizer(frame="<s> $A </s>")),
     "blender-vanilla": lambda: (tiny_blender(10), word_tokenizer()),
-    "blender-joint": lambda: (tiny_blender(10), word_tokenizer()),
+    "blender-joint": lambda: tiny_joint(10),
+    "multiesc": lambda: tiny_multiesc(10),
 }
 CLASSES: dict[str, Callable[..., Generator]] = {
     "blender-vanilla": BlenderGenerator,
     "blender-joint": BlenderJointGenerator,
+    "multiesc": MultiEscGenerator,
 }
 """Kinds that their architecture alone does not tell."""
 TEXTS = ["i feel sad", "my mother lost the job yesterday and i feel very tired", "why", "what should i do ?"]
@@ -244,7 +247,8 @@ def test_a_completion_ends_once_and_reads_as_it_was(generator: Generator) -> Non
 def test_layers_are_the_models_own(generator: Generator) -> None:
     modules = dict(generator.model.named_modules())
     assert all(modules[path] is layers for path, layers in generator.layer_stacks.items())
-    sizes = {"gpt2": [2], "llama": [3], "t5": [3, 3], "bart": [2, 3], "blenderbot-small": [2, 3]}  # encoder, decoder
+    causal = {"gpt2": [2], "llama": [3]}
+    sizes = causal | {"t5": [3, 3], "bart": [2, 3], "blenderbot-small": [2, 3], "accord_multiesc": [2, 3]}
     assert [len(layers) for layers in generator.layer_stacks.values()] == sizes[generator.model.config.model_type]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from accord.artifacts import STAGE_FILE, require_complete
+from accord.artifacts import STAGE_FILE, read_json, require_complete
 from accord.candidates.generators.blender import BlenderGenerator, BlenderJointGenerator
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.multiesc import MultiEscGenerator
@@ -59,31 +59,35 @@ def load_generator(
     if chat not in CHAT_CHOICES:
         raise ConfigError(f"chat is {chat!r}. Expected one of {', '.join(CHAT_CHOICES)}.")
     target = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    source = _model_folder(name)
+    source = model_folder(name)
     register_multiesc()
     tokenizer = load_tokenizer(source)
     load, plain = KINDS[generator_kind(source)]
-    asked = _asked_kind(kind, tokenizer, name=name, load=load)
+    asked = _remembered_kind(source, tokenizer) if kind == "auto" else kind
+    if asked is not None:
+        _require_kind(asked, name=name, load=load)
+        tokenizer.init_kwargs[KIND_KEY] = asked
     model = load(source, dtype=dtype).to(target)
     generator = ARCHITECTURES.get(model.config.model_type, plain) if asked is None else KINDS[asked][1]
     return generator(model, tokenizer, name=name, system_prompt=system_prompt, chat=CHAT_CHOICES[chat])
 
 
-def _asked_kind(kind: str, tokenizer: Any, *, name: str, load: Any) -> str | None:
-    """The kind that was asked for, now (then the tokenizer remembers it) or when the folder was made; None: never."""
-    asked = tokenizer.init_kwargs.get(KIND_KEY) if kind == "auto" else kind
-    if asked is None:
-        return None
-    if asked not in KINDS or KINDS[asked][0] is not load:
+def _remembered_kind(source: str, tokenizer: Any) -> str | None:
+    """The kind that was asked for when the folder was made; an adapter's folder says it, not its base's tokenizer."""
+    path = Path(source) / "tokenizer_config.json"
+    found = read_json(path) if path.is_file() else tokenizer.init_kwargs
+    return None if found.get(KIND_KEY) is None else str(found[KIND_KEY])
+
+
+def _require_kind(kind: str, *, name: str, load: Any) -> None:
+    if kind not in KINDS or KINDS[kind][0] is not load:
         fitting = ", ".join(known for known, (loader, _) in KINDS.items() if loader is load)
         raise ConfigError(
-            f"generator_kind is {asked!r} for model {name!r}. Expected auto, or what fits its architecture: {fitting}."
+            f"generator_kind is {kind!r} for model {name!r}. Expected auto, or what fits its architecture: {fitting}."
         )
-    tokenizer.init_kwargs[KIND_KEY] = asked
-    return str(asked)
 
 
-def _model_folder(name: str) -> str:
+def model_folder(name: str) -> str:
     """The generator inside a finished stage folder; any other name as it is."""
     folder = Path(name)
     if not (folder / STAGE_FILE).is_file():
