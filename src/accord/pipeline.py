@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accord.artifacts import MANIFEST_FILE
-from accord.calibration.settings import CalibrateSettings
+from accord.calibration.settings import CalibrateSettings, TuneSettings
 from accord.candidates.settings import DecodeSettings, GenerateSettings, RerankSettings
 from accord.config import build_settings, canonical_key, check_keys, read_config
 from accord.data.settings import PrepareSettings
@@ -43,6 +43,7 @@ COMPARISONS = (
 
 PATHS = ("source", "prompts", "test_prompts")
 FLAGS = ("human_replies", "second_opinion")
+OPTIONAL_SECTIONS = ("prepare_prompts", "tune", "prepare_tune")
 PLAIN_KEYS = ("seed", "systems", *PATHS, *FLAGS)
 """Keys of an `accord run` file that are no sections."""
 
@@ -70,6 +71,10 @@ class PipelineSettings:
     prepare_prompts: PrepareSettings | None = None
     fit: FitSettings = field(default_factory=FitSettings)
     independent: FitSettings = field(default_factory=FitSettings)
+    tune: TuneSettings | None = None
+    """Supervised tuning that makes the generator before all else; without it the named model is the generator."""
+    prepare_tune: PrepareSettings | None = None
+    """How `prompts` are read for the tuning alone; without it, as for everything else."""
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     calibrate: CalibrateSettings = field(default_factory=CalibrateSettings)
@@ -90,6 +95,7 @@ class Run(NamedTuple):
     outputs: dict[str, Path]
     evaluation: Path | None
     report: Path
+    tuned: Path | None = None
 
 
 class Prompts(NamedTuple):
@@ -142,8 +148,9 @@ def run_systems(
     """The chain without evaluation and report: the preference models, and what every system writes.
 
     Args:
-        data_seed: of what several runs must share to be compared: how items and prompts are read and split, and
-            (plus 1) the independent preference model. `seed` is of all other stages.
+        data_seed: of what several runs must share to be compared: how items and prompts are read and split, the
+            supervised tuning, candidates that are searched for rather than drawn, and (plus 1) the independent
+            preference model. `seed` is of all other stages.
     """
     check_pipeline(settings)
     stage = _Stages(output_dir, seed, data_seed, say or _say)
@@ -174,10 +181,18 @@ def _written(settings: PipelineSettings, run: Run, stage: "_Stages") -> Run:
     judge_seed = stage.data_seed + 1
     independent = stage("independent", fit_stage, run.prepared, settings=settings.independent, seed=judge_seed)
     prompts, test = _prompts(settings, stage)
-    generated = stage("candidates", generate_stage, prompts.path, settings=settings.generate, splits=prompts.splits)
+    tuned = _tuned(settings, prompts, stage)
+    if tuned is not None:
+        settings = _with_generator(settings, str(tuned / GENERATOR_DIR))
+    draws = {} if settings.generate.method == "sample" else {"seed": stage.data_seed}  # a search draws nothing
+    generate = settings.generate
+    generated = stage("candidates", generate_stage, prompts.path, settings=generate, splits=prompts.splits, **draws)
     scored = stage("scores", score_stage, generated, run.preference, settings=settings.score)
+    calibrate = settings.calibrate
+    if calibrate.objective == "rloo":
+        calibrate = replace(calibrate, preference_model=str(run.preference))
     calibration = {
-        name: stage(name, calibrate_stage, scored, settings=replace(settings.calibrate, **changes))
+        name: stage(name, calibrate_stage, scored, settings=replace(calibrate, **changes))
         for name, changes in TRAINED_SYSTEMS.items()
         if name in settings.systems
     }
@@ -194,7 +209,34 @@ def _written(settings: PipelineSettings, run: Run, stage: "_Stages") -> Run:
     outputs = {system: outputs[system] for system in SYSTEMS if system in settings.systems}
     if settings.human_replies:
         outputs["human"] = stage("outputs", human_stage, test.path, splits=test.splits, seed=stage.data_seed)
-    return run._replace(independent=independent, candidates=scored, calibration=calibration, outputs=outputs)
+    return run._replace(
+        independent=independent, candidates=scored, calibration=calibration, outputs=outputs, tuned=tuned
+    )
+
+
+def _tuned(settings: PipelineSettings, prompts: "Prompts", stage: "_Stages") -> Path | None:
+    """The generator that supervised tuning makes, the same for all seeds; None without a section tune."""
+    if settings.tune is None:
+        return None
+    from accord.calibration.tune import tune_stage
+    from accord.data.prepare import prepare_stage
+
+    path, splits = prompts
+    if settings.prepare_tune is not None:
+        assert settings.prompts is not None
+        path = stage("prompts", prepare_stage, settings.prompts, settings=settings.prepare_tune, seed=stage.data_seed)
+        splits = ("train", "dev")
+    return stage("tuned", tune_stage, path, settings=settings.tune, splits=splits, seed=stage.data_seed)
+
+
+def _with_generator(settings: PipelineSettings, model: str) -> PipelineSettings:
+    """The settings with another generator in every section that names one."""
+    return replace(
+        settings,
+        generate=replace(settings.generate, model=model),
+        calibrate=replace(settings.calibrate, model=model),
+        decode=replace(settings.decode, model=model),
+    )
 
 
 def _evaluated(settings: PipelineSettings, run: Run, stage: "_Stages", measure: Measure | None) -> Run:
@@ -251,7 +293,7 @@ def build_pipeline(values: Mapping[str, Any], path: Path) -> PipelineSettings:
     built: dict[str, Any] = {
         key: build_settings(SECTION_TYPES[key], values.get(key) or {}, where=f"{path}: {key}")
         for key in sections
-        if key in values or key != "prepare_prompts"
+        if key in values or key not in OPTIONAL_SECTIONS
     }
     built |= {key: path_of(path, key, values[key]) for key in PATHS if values.get(key) is not None}
     for key, wanted, kind in [("seed", "a whole number", int), *((flag, "true or false", bool) for flag in FLAGS)]:
@@ -306,25 +348,34 @@ def check_pipeline(settings: PipelineSettings) -> None:
     """Refuse a configuration whose sections contradict each other.
 
     Raises:
-        ConfigError: the generator differs between generating, calibrating and decoding; sections that need prompts
-            without them.
+        ConfigError: the generator differs between tuning, generating, calibrating and decoding; sections that need
+            others without them.
     """
     if settings.prompts is None and (settings.test_prompts or settings.prepare_prompts or settings.human_replies):
         raise ConfigError(
             "test_prompts, prepare_prompts and human_replies need prompts, which are missing. "
             "Name the prompts, or leave those three out to stop after the preference model."
         )
+    if settings.prepare_tune is not None and settings.tune is None:
+        raise ConfigError("prepare_tune is how prompts are read for tune, which is missing. Add it, or leave both out.")
     models = {settings.generate.model, settings.calibrate.model, settings.decode.model}
     if len(models) > 1:
         raise ConfigError(
             f"generate.model, calibrate.model and decode.model differ: {', '.join(sorted(models))}. "
             "Calibration is of the generator that wrote the candidates; give the three the same model."
         )
+    if settings.tune is not None and settings.tune.model not in models:
+        raise ConfigError(
+            f"tune.model is {settings.tune.model} and the generator {models.pop()}. Tuning makes the generator of all "
+            "other sections; give them the same model."
+        )
 
 
 SECTION_TYPES: Mapping[str, type] = {
     "prepare": PrepareSettings,
     "prepare_prompts": PrepareSettings,
+    "prepare_tune": PrepareSettings,
+    "tune": TuneSettings,
     "fit": FitSettings,
     "independent": FitSettings,
     "generate": GenerateSettings,

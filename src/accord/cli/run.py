@@ -10,6 +10,7 @@ from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.pipeline import Run
+    from accord.sweep.paper import PaperRun
     from accord.sweep.run import SweepRun
 
 HEADLINE = ("true_acceptance", "acceptance", "calibrating_acceptance", "length", "distinct_2")
@@ -24,19 +25,28 @@ def run(
     seed: int | None = None,
     json: Annotated[bool, SWITCH] = False,
 ) -> None:
-    """Run the whole chain from a YAML file, or a sweep of it (`vary`); finished stages are reused.
+    """Run the whole chain from a YAML file, a sweep of it (`vary`), or a table of the paper (`layout`); finished stages
+    are reused.
 
     Args:
-        config: YAML file with one section per stage, or of a sweep; its paths are relative to it.
+        config: YAML file with one section per stage, of a sweep or of a paper's table; its paths are relative to it.
         scale: Which of the file's scales, e.g. tiny, small or full.
-        output_dir: Folder for all stages, each in STAGE/FINGERPRINT/. Default: runs/FILE or runs/FILE-SCALE.
-        seed: Replaces the seed of the file; of a sweep, its seeds.
+        output_dir: Folder for all stages, each in STAGE/FINGERPRINT/. Default: runs/FILE or runs/FILE-SCALE; the
+            paper's tables share runs/paper-SCALE.
+        seed: Replaces the seed of the file; of a sweep or table, its seeds.
         json: Print the result as JSON instead of text; progress stays on standard error.
     """
     from accord.pipeline import read_pipeline, run_pipeline
+    from accord.sweep.paper_plan import is_paper, read_paper
     from accord.sweep.plan import is_sweep, read_sweep
 
-    folder = output_dir or Path("runs") / "-".join([config.stem, *([scale] if scale else [])])
+    name = "paper" if is_paper(config) else config.stem
+    folder = output_dir or Path("runs") / "-".join([name, *([scale] if scale else [])])
+    if is_paper(config):
+        from accord.sweep.paper import run_paper
+
+        show_paper(run_paper(read_paper(config, scale=scale, seed=seed), output_dir=folder), as_json=json)
+        return
     if is_sweep(config):
         from accord.sweep.run import run_sweep
 
@@ -70,6 +80,28 @@ def show_sweep(run: "SweepRun", *, output_dir: Path, as_json: bool) -> None:
     results = {name: read_results(folder) for name, folder in folders.items() if folder is not None}
     found = {"output_dir": str(output_dir), "report": str(report), "failed": run.failed, "results": results}
     show([*lines, f"report: {report}"], found, as_json=as_json)
+    if run.failed:
+        raise AccordError(failure_text(run))
+
+
+def show_paper(run: "PaperRun", *, as_json: bool) -> None:
+    """The table and where its page is.
+
+    Raises:
+        AccordError: some runs failed; names them.
+    """
+    from accord.sweep.paper import failure_text
+
+    page = run.report / "report.html"
+    lines = [f"report: {page}", f"tables: {run.report / 'tables'}"]
+    if run.study is not None:
+        lines += [
+            f"study:  {run.study}",
+            f"next: accord rate --study {run.study} --annotators 6, then accord rate --export {run.study} --output-dir "
+            "FOLDER, and name FOLDER as ratings in the configuration",
+        ]
+    found = {"report": str(page), "paper": str(run.paper), "failed": run.failed}
+    show(lines, found | {"study": None if run.study is None else str(run.study)}, as_json=as_json)
     if run.failed:
         raise AccordError(failure_text(run))
 

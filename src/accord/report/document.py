@@ -15,7 +15,7 @@ class ReportInputs(NamedTuple):
     folders with outputs.jsonl, or such files; `notes`: a Markdown file shown at the end, its first paragraph also at
     the top of the page (the demo says there that its panel is simulated, and prints the panel's rules); `sweep`:
     folder of a sweep's plan, whose points are the systems of `evaluation`; `votes`: the comparison of its preference
-    models.
+    models; `paper`: folder of a table or figure of the paper, which has a page of its own.
     """
 
     prepared: Path | None = None
@@ -28,6 +28,7 @@ class ReportInputs(NamedTuple):
     notes: Path | None = None
     sweep: Path | None = None
     votes: Path | None = None
+    paper: Path | None = None
 
     def by_name(self) -> dict[str, Path]:
         """Every input under a name of its own."""

@@ -125,22 +125,23 @@ def curve_figure(
     *,
     ylabel: str,
     kept_steps: Mapping[str, int] | None = None,
+    against: str = "step",
 ) -> str:
-    """A learning curve per run: `key` against the step, a ring at the step whose weights were kept."""
+    """A learning curve per run: `key` against the step, or another number of its rows; a ring at the step kept."""
 
     def draw(axes: Any) -> None:
         for number, (name, rows) in enumerate(curves.items()):
             style = {"color": SERIES[number % len(SERIES)], "linestyle": LINES[number % len(LINES)]}
-            points = {int(row["step"] or 0): row[key] for row in rows if row.get(key) is not None}
+            points = {row[against] or 0: row[key] for row in rows if row.get(key) is not None}
             marker = MARKERS[number % len(MARKERS)]
             axes.plot(points.keys(), points.values(), **style, linewidth=1.3, marker=marker, ms=3, label=_label(name))
             kept = (kept_steps or {}).get(name)
             if kept in points:
                 axes.plot(kept, points[kept], marker="o", ms=9, markerfacecolor="none", color=style["color"])
-        axes.set(xlabel="step", ylabel=ylabel)
+        axes.set(xlabel=against.replace("_", " "), ylabel=ylabel)
         axes.xaxis.get_major_locator().set_params(integer=True)
 
-    return _svg(draw, f"{ylabel} by training step.")
+    return _svg(draw, f"{ylabel} by training step." if against == "step" else f"{ylabel} by {against}.")
 
 
 def interval_figure(

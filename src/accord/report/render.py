@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from accord.artifacts import open_stage, replacing, require_complete
-from accord.report import models, notes, sections, tables
+from accord.report import models, notes, paper, sections, tables
 from accord.report.changes import changes_section
 from accord.report.diversity import diversity_section
 from accord.report.document import Example, ReportInputs, Section
@@ -27,11 +27,13 @@ STAGE_OF_INPUT = {
     "evaluation": "evaluate",
     "sweep": "sweep",
     "votes": "sweep_votes",
+    "paper": "paper",
 }
 """Field of `ReportInputs` -> the stage whose folder it names."""
 
 SectionBuilder = Callable[[ReportInputs, ReportSettings], Section | None]
 SECTIONS: tuple[SectionBuilder, ...] = (
+    *paper.SECTIONS,
     sweep_section,
     results_section,
     ratings_section,

@@ -29,7 +29,17 @@ class PValue(NamedTuple):
     is_marked: bool = False
 
 
-Cell = str | int | float | Interval | Difference | PValue | None
+class Marked(NamedTuple):
+    """A number in the paper's unit and precision with its interval, if it has one, and a sign of significance."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    mark: str = ""
+    digits: int = 2
+
+
+Cell = str | int | float | Interval | Difference | PValue | Marked | None
 
 
 class Table(NamedTuple):
@@ -63,6 +73,9 @@ def cell_parts(value: Cell) -> tuple[str, str]:
             show = _signed_text if isinstance(value, Difference) else _number_text
             has_interval = not (math.isnan(value.low) or math.isnan(value.high))
             return show(value.value), f"[{show(value.low)}, {show(value.high)}]" if has_interval else ""
+        case Marked():
+            main, low, high = (_fixed_text(number, value.digits) for number in value[:3])
+            return f"{main} {value.mark}".rstrip(), f"[{low}, {high}]" if UNDEFINED not in (low, high) else ""
         case PValue():
             shown = "< 0.001" if value.value < 0.0005 else _number_text(value.value)
             return (f"{shown} †" if value.is_marked else shown), ""
@@ -84,6 +97,10 @@ def _number_text(value: float) -> str:
         return UNDEFINED
     digits = 3 if abs(value) < 10 else 1  # words per text, BLEU: more digits would only be noise
     return re.sub(r"^-(?=[0.]+$)", "", f"{value:.{digits}f}").replace("-", "−")
+
+
+def _fixed_text(value: float, digits: int) -> str:
+    return UNDEFINED if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _signed_text(value: float) -> str:
@@ -119,23 +136,29 @@ def _escape_line_start(found: re.Match[str]) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """The table's rows at full precision; a column of intervals becomes three: X, X_low, X_high."""
-    spans = [any(isinstance(row[n], Interval | Difference) for row in table.rows) for n in range(len(table.columns))]
+    """The table's rows at full precision; a column of intervals becomes three: X, X_low, X_high, one of marked numbers
+    four: X_mark too."""
+    spans = [max((_n_parts(row[n]) for row in table.rows), default=1) for n in range(len(table.columns))]
     header = []
-    for column, has_interval in zip(table.columns, spans, strict=True):
-        header += [column, f"{column}_low", f"{column}_high"] if has_interval else [column]
+    for column, n_parts in zip(table.columns, spans, strict=True):
+        header += [column, f"{column}_low", f"{column}_high", f"{column}_mark"][:n_parts]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for row in table.rows:
-        writer.writerow([part for cell, spans_3 in zip(row, spans, strict=True) for part in _csv_cells(cell, spans_3)])
+        writer.writerow([part for cell, n_parts in zip(row, spans, strict=True) for part in _csv_cells(cell, n_parts)])
     return text.getvalue()
 
 
-def _csv_cells(cell: Cell, has_interval: bool) -> list[Any]:
+def _n_parts(cell: Cell) -> int:
+    """In how many columns of a CSV a cell stands."""
+    return {Interval: 3, Difference: 3, Marked: 4}.get(type(cell), 1)
+
+
+def _csv_cells(cell: Cell, n_parts: int) -> list[Any]:
     cell = cell.value if isinstance(cell, PValue) else cell
-    values: Sequence[Any] = cell if isinstance(cell, Interval | Difference) else [cell]
-    padded = [*values, None, None] if has_interval and len(values) == 1 else values
+    values: Sequence[Any] = cell[:4] if isinstance(cell, Interval | Difference | Marked) else [cell]
+    padded = [*values, None, None, None][:n_parts]
     return ["" if value is None or (isinstance(value, float) and math.isnan(value)) else value for value in padded]
 
 

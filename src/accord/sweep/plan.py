@@ -6,12 +6,12 @@
     seeds: [0, 1, 13, 42, 1024]
 
 Any other key is laid over the base, section by section and key by key. A mapping under `vary` makes a grid; a list of
-mappings names its points one by one.
+mappings names its points one by one, and each may name the `system` that stands for it.
 """
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,18 +39,20 @@ Changes = dict[str, dict[str, Any]]
 
 
 class PlannedPoint(NamedTuple):
-    """One setting of a sweep: `values` are what varies, by dotted key; `changes` the same by section."""
+    """One setting of a sweep: `values` are what varies, by dotted key; `changes` the same by section; `system`: which
+    system of its runs stands for it."""
 
     name: str
     values: dict[str, Any]
     changes: Changes
+    system: str
 
 
 class SweepPlan(NamedTuple):
     """What a sweep file says. `base` is None for the demo, whose settings are made when it runs.
 
-    `common`: what the file lays over the base; `system`: which system of each run stands for its point; `data_seed`:
-    of the split and the independent judge, which all runs share.
+    `common`: what the file lays over the base; `data_seed`: of the split and the independent judge, which all runs
+    share.
     """
 
     where: str
@@ -59,7 +61,6 @@ class SweepPlan(NamedTuple):
     points: tuple[PlannedPoint, ...]
     seeds: tuple[int, ...]
     data_seed: int
-    system: str
 
 
 def is_sweep(path: Path) -> bool:
@@ -76,8 +77,15 @@ def read_sweep(path: Path, *, scale: str | None = None) -> SweepPlan:
     Raises:
         ConfigError: a key, value or point that cannot be; nothing has run then.
     """
-    values = read_config(path)
-    where = str(path)
+    return plan_sweep(read_config(path), path, where=str(path), scale=scale)
+
+
+def plan_sweep(values: Mapping[str, Any], path: Path, *, where: str, scale: str | None = None) -> SweepPlan:
+    """The plan that the keys of a sweep file at `path` make; `where` opens every error.
+
+    Raises:
+        ConfigError: see `read_sweep`.
+    """
     scale = values.get("scale") if scale is None else scale
     if not isinstance(scale, str | None):
         raise ConfigError(f"{where}: scale is {scale!r}. Expected the name of one of the base's scales.")
@@ -91,10 +99,9 @@ def read_sweep(path: Path, *, scale: str | None = None) -> SweepPlan:
         where,
         base,
         _common(laid_over, path),
-        _points(values["vary"], where=where),
+        _points(values["vary"], _system(values.get("system", "calibrated"), where=where), where=where),
         _seeds(values.get("seeds"), data_seed, where=where),
         data_seed,
-        _system(values.get("system", "calibrated"), where=where),
     )
     if plan.base is not None:
         point_settings(plan, plan.base)
@@ -118,7 +125,7 @@ def point_settings(plan: SweepPlan, base: PipelineSettings) -> list[PipelineSett
                 check_numbers(getattr(settings, section) or {})
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-        found.append(replace(settings, systems=tuple(dict.fromkeys(("base", plan.system)))))
+        found.append(replace(settings, systems=tuple(dict.fromkeys(("base", point.system)))))
     return found
 
 
@@ -170,11 +177,14 @@ def _common(own: Mapping[str, Any], path: Path) -> Changes:
     return changes
 
 
-def _points(vary: Any, *, where: str) -> tuple[PlannedPoint, ...]:
+def _points(vary: Any, system: str, *, where: str) -> tuple[PlannedPoint, ...]:
+    """The points; `system` stands for those that name none."""
+    systems: Iterable[str] = itertools.repeat(system)
     if isinstance(vary, Mapping) and vary:
         rows = list(_grid(vary, where=where))
     elif isinstance(vary, Sequence) and not isinstance(vary, str) and vary:
         rows = [_named(row, where=where) for row in vary]
+        systems = (_system(row.get("system", system), where=where) for row in vary)
     else:
         raise ConfigError(
             f"{where}: vary is {vary!r}. Expected settings with lists of values (a grid), e.g. "
@@ -190,8 +200,8 @@ def _points(vary: Any, *, where: str) -> tuple[PlannedPoint, ...]:
     ):
         rows = [(str(*values.values()), values) for _, values in rows]  # "votes" says as much as "objective=votes"
     points = [
-        PlannedPoint(name or _point_name(values, short), values, _by_section(values, where=where))
-        for name, values in rows
+        PlannedPoint(name or _point_name(values, short), values, _by_section(values, where=where), stands_for)
+        for (name, values), stands_for in zip(rows, systems, strict=False)
     ]
     names = [point.name for point in points]
     for name in names:
@@ -217,7 +227,7 @@ def _named(row: Any, *, where: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(
             f"{where}: a point of vary is {row!r}. Expected its settings, e.g. {{name: soft, fit.objective: soft_kl}}."
         )
-    return row.get("name", ""), {key: value for key, value in row.items() if key != "name"}
+    return row.get("name", ""), {key: value for key, value in row.items() if key not in ("name", "system")}
 
 
 def _by_section(values: Mapping[str, Any], *, where: str) -> Changes:

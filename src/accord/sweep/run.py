@@ -54,12 +54,12 @@ def run_sweep(plan: SweepPlan, *, output_dir: Path, say: Callable[[str], None] |
         ConfigError: a point's settings are wrong; nothing has run then.
         AccordError: every run failed.
     """
-    say = say or _say
+    say = say or print_line
     base = _base(plan, output_dir)
     settings = dict(zip((point.name for point in plan.points), point_settings(plan, base.settings), strict=True))
-    runs, failed = _run_all(plan, settings, output_dir=output_dir, say=say)
+    runs, failed = run_all(plan, settings, output_dir=output_dir, say=say)
     if not runs:
-        raise AccordError(f"Every run of {plan.where} failed. {_failures(failed)}")
+        raise AccordError(f"Every run of {plan.where} failed. {failures(failed)}")
     evaluate = next(iter(settings.values())).evaluate
     outputs = _outputs(plan, runs, output_dir=output_dir)
     votes = None if outputs and _same_fits(runs) else _votes(plan, runs, evaluate, output_dir=output_dir)
@@ -74,7 +74,7 @@ def failure_text(run: SweepRun) -> str:
     if not run.failed:
         return ""
     return (
-        f"{len(run.failed)} of {run.n_runs} runs failed and are missing from the comparison. {_failures(run.failed)} "
+        f"{len(run.failed)} of {run.n_runs} runs failed and are missing from the comparison. {failures(run.failed)} "
         "Give the same command again to try them alone."
     )
 
@@ -91,7 +91,7 @@ def _base(plan: SweepPlan, output_dir: Path) -> _Base:
     return _Base(*demo_base(output_dir, seed=plan.data_seed))
 
 
-def _run_all(
+def run_all(
     plan: SweepPlan, settings: Mapping[str, PipelineSettings], *, output_dir: Path, say: Callable[[str], None]
 ) -> tuple[Runs, dict[str, str]]:
     """Seed by seed, so that a sweep that is stopped early has every point of its first seeds."""
@@ -115,7 +115,7 @@ def _run_all(
     return {name: runs[name] for name in settings if name in runs}, failed
 
 
-def _failures(failed: Mapping[str, str]) -> str:
+def failures(failed: Mapping[str, str]) -> str:
     return " ".join(f"{label}: {reason.rstrip('.')}." for label, reason in failed.items())
 
 
@@ -137,7 +137,7 @@ def _votes(plan: SweepPlan, runs: Runs, evaluate: EvaluateSettings, *, output_di
 
     first, *others = runs
     return votes_stage(
-        _any(runs).prepared,
+        any_run(runs).prepared,
         {name: {seed: run.preference for seed, run in found.items()} for name, found in runs.items()},
         output_dir=output_dir / "sweep_votes" / "{fingerprint}",
         settings=evaluate,
@@ -148,24 +148,25 @@ def _votes(plan: SweepPlan, runs: Runs, evaluate: EvaluateSettings, *, output_di
 
 def _outputs(plan: SweepPlan, runs: Runs, *, output_dir: Path) -> dict[str, Path]:
     """System of the comparison -> its folder: the untouched generator, if all points share it, and every point."""
-    if not _any(runs).outputs:
+    if not any_run(runs).outputs:
         return {}
-    folders = {name: {seed: run.outputs[plan.system] for seed, run in found.items()} for name, found in runs.items()}
+    systems = {point.name: point.system for point in plan.points}
+    folders = {name: {seed: run.outputs[systems[name]] for seed, run in found.items()} for name, found in runs.items()}
     untouched: dict[int, set[Path]] = {}
     for found in runs.values():
         for seed, run in found.items():
             untouched.setdefault(seed, set()).add(run.outputs[BASE])
-    if plan.system != BASE and all(len(same) == 1 for same in untouched.values()):
+    if BASE not in systems.values() and all(len(same) == 1 for same in untouched.values()):
         folders = {BASE: {seed: same.pop() for seed, same in sorted(untouched.items())}} | folders
     named = {
-        name: _renamed_stage(name, found, output_dir=output_dir / "points" / "{fingerprint}")
+        name: renamed_stage(name, found, output_dir=output_dir / "points" / "{fingerprint}")
         for name, found in folders.items()
     }
-    human = _any(runs).outputs.get("human")
+    human = any_run(runs).outputs.get("human")
     return named if human is None else named | {"human": human}
 
 
-def _renamed_stage(name: str, outputs: Mapping[int, Path], *, output_dir: Path) -> Path:
+def renamed_stage(name: str, outputs: Mapping[int, Path], *, output_dir: Path) -> Path:
     """What one system wrote under all seeds, in one file and under the point's name."""
     inputs = {f"seed {seed}": folder for seed, folder in outputs.items()}
     stage = open_stage(
@@ -197,7 +198,7 @@ def _evaluation(
     return evaluate_stage(
         list(outputs.values()),
         output_dir=output_dir / "sweep_evaluation" / "{fingerprint}",
-        settings=replace(settings, preference_model=str(_any(runs).independent), compare=compare),
+        settings=replace(settings, preference_model=str(any_run(runs).independent), compare=compare),
         seed=plan.data_seed,
         values=[] if measure is None else measure(list(outputs.values())),
     )
@@ -219,7 +220,7 @@ def _sweep_stage(
         "failed": list(failed),
         "seeds": list(plan.seeds),
         "data_seed": plan.data_seed,
-        "system": plan.system,
+        "systems": {point.name: point.system for point in plan.points},
     }
     inputs = {name: folder for name, folder in (("votes", votes), ("evaluation", evaluation)) if folder is not None}
     stage = open_stage(
@@ -254,7 +255,7 @@ def _report(
     from accord.report.render import report_stage
 
     inputs = ReportInputs(
-        prepared=_any(runs).prepared,
+        prepared=any_run(runs).prepared,
         sweep=sweep,
         votes=votes,
         outputs=list(outputs.values()),
@@ -264,9 +265,9 @@ def _report(
     return report_stage(inputs, output_dir=output_dir / "report" / "{fingerprint}", settings=base.settings.report)
 
 
-def _any(runs: Runs) -> Run:
+def any_run(runs: Runs) -> Run:
     return next(iter(next(iter(runs.values())).values()))
 
 
-def _say(line: str) -> None:
+def print_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 -- the run's own log
