@@ -21,6 +21,7 @@ from accord.artifacts import hash_input, read_json, sha256_file
 from accord.errors import ArtifactError, ConfigError
 
 BUILTIN_PREFIX = "builtin:"
+SCRATCH_PREFIX = "scratch:"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -302,7 +303,16 @@ def _remedy(name: str, folder: str) -> str:
 
 
 def _local_or_hub(name: str) -> str:
-    """The folder or Hub id that transformers shall load."""
+    """The folder or Hub id that transformers shall load.
+
+    Raises:
+        ConfigError: `scratch:NAME`, which has no weights.
+    """
+    if name.startswith(SCRATCH_PREFIX):
+        raise ConfigError(
+            f"model {name} has no weights yet. Expected a trained model: make one with `accord tune PROMPTS --model "
+            f"{name}` and pass its folder."
+        )
     if not name.startswith(BUILTIN_PREFIX):
         return name
     short_name = name.removeprefix(BUILTIN_PREFIX)

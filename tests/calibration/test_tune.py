@@ -15,6 +15,7 @@ from accord.artifacts import read_json, write_jsonl
 from accord.calibration.settings import TuneSettings
 from accord.calibration.tune import TuneExample, reference_token_loss, token_losses, tune_stage
 from accord.candidates.generators.load import load_generator
+from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.logps import target_logps
 from accord.records import PromptRow
 from toys import save_tiny_causal_lm, save_tiny_seq2seq
@@ -81,7 +82,7 @@ def test_references_get_likelier(kind: str, tuning: str, model: str, prompts: Pa
     assert not (folder / "scratch").exists()
 
 
-class TableReader:
+class TableReader(FreelyWritten):
     """States are indices of rows of a table of logits; nothing else happens."""
 
     def __init__(self, logits: Tensor) -> None:

@@ -18,13 +18,16 @@ from accord.artifacts import Stage, open_stage, settings_dict, write_json, write
 from accord.calibration.adapter import SAVE, TUNED, require_trainable
 from accord.calibration.before_after import before_after
 from accord.calibration.examples import TrainDev, group_of, micro_batches, train_dev_rows
+from accord.calibration.scratch import ScratchSize, scratch_kind, scratch_positions, write_scratch_model
 from accord.calibration.settings import TuneSettings
 from accord.calibration.trained_part import trained_part
+from accord.candidates.forced import WholeCompletions
 from accord.candidates.generators.load import GENERATOR_FOLDER, load_generator
 from accord.candidates.generators.protocol import Generator
-from accord.candidates.logps import StateReader, completion_logps
+from accord.candidates.logps import SequenceLogps, StateReader, completion_logps
 from accord.candidates.prompts import read_prompts
 from accord.candidates.reference_logps import reference_ids
+from accord.candidates.strategies import prompt_for
 from accord.errors import ConfigError, DataError
 from accord.pretrained import content_name
 from accord.records import Measurement, PromptRow, Split
@@ -63,7 +66,7 @@ class TuneExample(NamedTuple):
 
 
 class TokenLosses(NamedTuple):
-    """Per prompt, [N]: Σ −log p of its references' tokens in nats, and the number of these tokens."""
+    """Per prompt, [N]: Σ −log p of its references' tokens in nats, and the number of tokens that count."""
 
     sums: np.ndarray
     n_tokens: np.ndarray
@@ -76,6 +79,15 @@ class TokenLosses(NamedTuple):
     def mean(self) -> float:
         """Nats per token."""
         return float(self.sums.sum() / self.n_tokens.sum())
+
+
+class Validation(NamedTuple):
+    """`learnt`: over all tokens, as trained, but for label smoothing; `text`: over those at the generator's
+    `loss_positions`, as perplexity is measured everywhere. The two are one where the generator chooses every token.
+    """
+
+    learnt: TokenLosses
+    text: TokenLosses
 
 
 def tune_stage(
@@ -98,6 +110,7 @@ def tune_stage(
     """
     require_trainable(settings.tuning, settings.dtype)
     _require_no_test(splits)
+    _require_scratch(settings)
     stage = from_main(
         lambda: open_stage(
             output_dir,
@@ -117,7 +130,8 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
     rows = read_prompts(prompts)
     split = train_dev_rows(_with_references(rows, splits), dev_fraction=settings.dev_fraction, seed=seed)
     generator = load_generator(
-        settings.model,
+        from_main(lambda: _start(split.train, settings, seed, scratch_dir=stage.scratch_dir)),
+        kind=settings.generator_kind,
         system_prompt=settings.system_prompt,
         chat=settings.chat,
         dtype=settings.dtype,
@@ -137,9 +151,9 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
         seed=seed,
         probe=(longest.prompt_ids, longest.reference_ids),
     )
-    before = token_losses(reader, dev, micro_batch_size=settings.micro_batch_size)
+    before = validation(reader, dev, micro_batch_size=settings.micro_batch_size)
     result = _train(trained, reader, examples, dev, settings, seed, checkpoint_dir=stage.scratch_dir)
-    after = token_losses(reader, dev, micro_batch_size=settings.micro_batch_size)
+    after = validation(reader, dev, micro_batch_size=settings.micro_batch_size)
 
     def write() -> None:
         folder = stage.path(GENERATOR_FOLDER)
@@ -156,29 +170,44 @@ def reference_token_loss(reader: StateReader, examples: Sequence[TuneExample], *
     """−Σ log p over all tokens of all references of some prompts, and the number of these tokens.
 
     The loop divides the sums of a whole step, so every token of a step weighs the same, in a short reference as in a
-    long one and however the step is split up: what transformers' Trainer does with `num_items_in_batch`.
+    long one and however the step is split up: what transformers' Trainer does with `num_items_in_batch`. A forced
+    prefix (the strategy that a reply is written after) counts too, so that it can be predicted.
 
     Args:
         label_smoothing: see `target_logps`.
     """
-    logps = completion_logps(
+    logps = _logps(WholeCompletions(reader), examples, label_smoothing=label_smoothing)
+    return LossSum(-logps.sum_logps.sum(), float(logps.n_tokens.sum()))
+
+
+def validation(reader: StateReader, examples: Sequence[TuneExample], *, micro_batch_size: int) -> Validation:
+    """How surprised the generator is by the references of each prompt."""
+    learnt = token_losses(WholeCompletions(reader), examples, micro_batch_size=micro_batch_size)
+    references = [ids for example in examples for ids in example.reference_ids]
+    if not reader.forbidden_tokens and all(len(reader.loss_positions(ids)) == len(ids) for ids in references):
+        return Validation(learnt, learnt)
+    return Validation(learnt, token_losses(reader, examples, micro_batch_size=micro_batch_size))
+
+
+@torch.no_grad()
+def token_losses(reader: StateReader, examples: Sequence[TuneExample], *, micro_batch_size: int) -> TokenLosses:
+    """Σ −log p of each prompt's references under `reader`, and how many of their tokens it counts."""
+    sums, n_tokens = np.zeros(len(examples)), np.zeros(len(examples))
+    places = {example.id: place for place, example in enumerate(examples)}
+    for batch in micro_batches(examples, micro_batch_size):
+        logps, rows = _logps(reader, batch), [places[example.id] for example in batch]
+        sums[rows] = -logps.sum_logps.double().sum(dim=1).cpu().numpy()
+        n_tokens[rows] = logps.n_tokens.sum(dim=1).cpu().numpy()
+    return TokenLosses(sums, n_tokens)
+
+
+def _logps(reader: StateReader, examples: Sequence[TuneExample], *, label_smoothing: float = 0.0) -> SequenceLogps:
+    return completion_logps(
         reader,
         [example.prompt_ids for example in examples],
         [example.reference_ids for example in examples],
         label_smoothing=label_smoothing,
     )
-    return LossSum(-logps.sum_logps.sum(), float(logps.n_tokens.sum()))
-
-
-@torch.no_grad()
-def token_losses(reader: StateReader, examples: Sequence[TuneExample], *, micro_batch_size: int) -> TokenLosses:
-    """How surprised the generator is by the references of each prompt; without label smoothing."""
-    sums = np.zeros(len(examples))
-    places = {example.id: place for place, example in enumerate(examples)}
-    for batch in micro_batches(examples, micro_batch_size):
-        found = completion_logps(reader, [e.prompt_ids for e in batch], [e.reference_ids for e in batch])
-        sums[[places[example.id] for example in batch]] = -found.sum_logps.double().sum(dim=1).cpu().numpy()
-    return TokenLosses(sums, np.array([float(example.n_reference_tokens) for example in examples]))
 
 
 def perplexity(sums: np.ndarray) -> np.ndarray:
@@ -204,8 +233,8 @@ def _train(
         return micro_batches([examples[int(number)] for number in chosen], settings.micro_batch_size)
 
     def evaluate() -> dict[str, float]:
-        loss = token_losses(reader, dev, micro_batch_size=settings.micro_batch_size).mean
-        return {"validation_loss": loss, "perplexity": float(np.exp(loss))}
+        found = validation(reader, dev, micro_batch_size=settings.micro_batch_size)
+        return {"validation_loss": found.learnt.mean, "perplexity": math.exp(found.text.mean)}
 
     return train(
         trained,
@@ -233,6 +262,33 @@ def _require_no_test(splits: Sequence[Split]) -> None:
         )
 
 
+def _require_scratch(settings: TuneSettings) -> None:
+    """Raises ConfigError: a model from scratch that nobody knows, or whose random weights would be frozen."""
+    if scratch_kind(settings.model) is not None and settings.tuning == "lora":
+        raise ConfigError(
+            f"tuning is 'lora' and model is {settings.model!r}: all weights but the adapter's would stay random. "
+            "Use --tuning full."
+        )
+
+
+def _start(rows: Sequence[PromptRow], settings: TuneSettings, seed: int, *, scratch_dir: Path) -> str:
+    """The model to start from: the one that is named, or random weights in a folder of their own."""
+    kind = scratch_kind(settings.model)
+    if kind is None:
+        return settings.model
+    size = ScratchSize(
+        vocabulary=settings.scratch_vocabulary,
+        width=settings.scratch_width,
+        layers=settings.scratch_layers,
+        positions=scratch_positions(
+            kind, max_prompt_tokens=settings.max_prompt_tokens, max_reference_tokens=settings.max_reference_tokens
+        ),
+    )
+    folder = scratch_dir / "start"
+    write_scratch_model(folder, kind, rows, size=size, seed=seed)
+    return str(folder)
+
+
 def _with_references(rows: Sequence[PromptRow], splits: Sequence[Split]) -> list[PromptRow]:
     """The rows that can teach or validate."""
     read = [row for row in rows if row.split is None or row.split in splits]
@@ -247,14 +303,24 @@ def _with_references(rows: Sequence[PromptRow], splits: Sequence[Split]) -> list
 
 def _encoded(rows: Sequence[PromptRow], generator: Generator, settings: TuneSettings) -> list[TuneExample]:
     """Token ids of every row. Prompts that leave the model no room for a reference are left out."""
-    whole = [generator.prompt_ids(row.prompt) for row in rows]
+    prompts = [prompt_for(row, generator) for row in rows]
+    whole = [generator.prompt_ids(prompt) for prompt in prompts]
     kept = [ids[-settings.max_prompt_tokens :] for ids in whole]
-    examples = []
-    for row, ids, prompt_ids in zip(rows, whole, kept, strict=True):
-        found = reference_ids(generator, [prompt_ids], [row.references], max_tokens=settings.max_reference_tokens)
-        if any(found.ids[0]):
-            n_cut = len(ids) - len(prompt_ids)
-            examples.append(TuneExample(row.id, group_of(row), prompt_ids, found.ids[0], n_cut, found.n_cut))
+    references = [
+        reference_ids(
+            generator,
+            [prompt_ids],
+            [row.references],
+            max_tokens=settings.max_reference_tokens,
+            prefixes=[generator.forced_prefix(prompt)],
+        )
+        for row, prompt, prompt_ids in zip(rows, prompts, kept, strict=True)
+    ]
+    examples = [
+        TuneExample(row.id, group_of(row), prompt_ids, found.ids[0], len(ids) - len(prompt_ids), found.n_cut)
+        for row, ids, prompt_ids, found in zip(rows, whole, kept, references, strict=True)
+        if any(found.ids[0])
+    ]
     n_cut = sum(example.n_cut > 0 for example in examples)
     if n_cut:
         logger.warning(
@@ -274,16 +340,20 @@ def _require_room(examples: Sequence[TuneExample], dev: Sequence[TuneExample], s
         )
 
 
-def _measurements(before: TokenLosses, after: TokenLosses, dev: Sequence[TuneExample], seed: int) -> list[Measurement]:
+def _measurements(before: Validation, after: Validation, dev: Sequence[TuneExample], seed: int) -> list[Measurement]:
     """Loss and perplexity before ("base"), after ("tuned"), and their paired difference, intervals by group."""
     clusters = np.array([example.group for example in dev])
+    pairs = {
+        "validation_loss": (before.learnt, after.learnt, ratio),
+        "perplexity": (before.text, after.text, perplexity),
+    }
     return [
         row
-        for name, combine in (("validation_loss", ratio), ("perplexity", perplexity))
+        for name, (old, new, combine) in pairs.items()
         for row in before_after(
             name,
-            before.statistics,
-            after.statistics,
+            old.statistics,
+            new.statistics,
             system="tuned",
             clusters=clusters,
             signature="of references|split:dev|log:e|per:token of the generator|eos:counted",
