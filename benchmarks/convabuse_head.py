@@ -27,7 +27,7 @@ from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.preference.fit import held_out_log_loss, objective_with
-from accord.preference.head import FittedHeads, fit_heads, predict_heads
+from accord.preference.head import FittedHeads, HeadObjective, fit_heads, head_training, predict_heads
 from accord.preference.labelled import LabelledItems, label_items
 from accord.preference.model import PreferenceConfig, PreferenceModel
 from accord.preference.objectives import N_CONSTANTS, OBJECTIVES, chunk_log_normaliser, n_outputs_of
@@ -113,17 +113,16 @@ def fitted_heads(
         held_out_rows=[dev_rows] * len(seeds),
         held_out_loss=lambda _, outputs: loss(outputs),
         seeds=seeds,
-        objective=objective_with(partial(chunk_log_normaliser, size=8), items, settings),
-        n_outputs=n_outputs_of(settings.objective, len(items.classes)),
-        n_constants=N_CONSTANTS.get(settings.objective, 0),
-        head_size=settings.head_size,
-        dropout=settings.dropout,
-        learning_rate=settings.resolved_learning_rate,
-        weight_decay=settings.resolved_weight_decay,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
+        objective=HeadObjective(
+            objective_with(partial(chunk_log_normaliser, size=8), items, settings),
+            n_outputs_of(settings.objective, len(items.classes)),
+            N_CONSTANTS.get(settings.objective, 0),
+        ),
+        training=head_training(
+            settings,
+            learning_rate=settings.resolved_learning_rate,
+            weight_decay=settings.resolved_weight_decay,
+        ),
     )
 
 

@@ -36,7 +36,7 @@ from accord.data.prepare import prepare_stage
 from accord.data.prepared import Prepared, load_prepared
 from accord.data.settings import PrepareSettings
 from accord.data.sources.scruples import QUESTION
-from accord.preference.head import HeadWeights, fit_heads, predict_heads
+from accord.preference.head import HeadObjective, HeadWeights, fit_heads, head_training, predict_heads
 from accord.preference.labelled import count_items
 from accord.preference.objectives import votes_loss
 from accord.preference.posterior import fit_prior_strength, group_folds, posterior_shares
@@ -152,16 +152,12 @@ def fit_text(pairs: Pairs, settings: FitSettings) -> Text:
         held_out_rows=selection,
         held_out_loss=held_out_loss,
         seeds=[seed for seed in SEEDS for _ in range(n_folds)],
-        objective=votes_loss,
-        n_outputs=2,
-        head_size=settings.head_size,
-        dropout=settings.dropout,
-        learning_rate=settings.resolved_learning_rate,
-        weight_decay=settings.resolved_weight_decay,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
+        objective=HeadObjective(votes_loss, n_outputs=2),
+        training=head_training(
+            settings,
+            learning_rate=settings.resolved_learning_rate,
+            weight_decay=settings.resolved_weight_decay,
+        ),
     )
     by_head = log_odds(fitted.weights, pairs.features).reshape(len(SEEDS), n_folds, n)
     out_of_fold = expit(

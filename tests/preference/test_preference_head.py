@@ -90,16 +90,8 @@ def stacked(name: str, seeds: list[int], *, patience: int | None = 4, dropout: f
         held_out_rows=[DEV_ROWS] * len(seeds),
         held_out_loss=lambda _, outputs: dev_loss(outputs),
         seeds=seeds,
-        objective=objective(name, partial(chunk_log_normaliser, size=8)),
-        n_outputs=2,
-        head_size=8,
-        dropout=dropout,
-        learning_rate=0.01,
-        weight_decay=0.1,
-        epochs=6,
-        batch_size=16,
-        eval_every=3,
-        patience=patience,
+        objective=HeadObjective(objective(name, partial(chunk_log_normaliser, size=8)), n_outputs=2),
+        training=HeadTraining(8, dropout, 0.01, 0.1, 6, 16, 3, patience),
     )
 
 
@@ -246,13 +238,8 @@ def test_heads_may_learn_from_different_rows() -> None:
             held_out_rows=[selection[number] for number in numbers],
             held_out_loss=lambda head, outputs: dev_loss(outputs, selection[numbers[head]]),
             seeds=[0] * len(numbers),
-            objective=objective("votes"),
-            n_outputs=2,
-            head_size=8,
-            dropout=0.2,
-            epochs=3,
-            batch_size=8,
-            eval_every=2,
+            objective=HeadObjective(objective("votes"), n_outputs=2),
+            training=HeadTraining(8, 0.2, epochs=3, batch_size=8, eval_every=2),
         )
         return predict_heads(heads.weights, FEATURES)
 
@@ -357,11 +344,8 @@ def test_few_lopsided_items_are_not_predicted_as_even() -> None:
         held_out_rows=[DEV_ROWS],
         held_out_loss=lambda _, outputs: float(-outputs[:, 1].mean()),
         seeds=[0],
-        objective=objective("votes"),
-        n_outputs=2,
-        epochs=2,
-        batch_size=16,
-        eval_every=3,
+        objective=HeadObjective(objective("votes"), n_outputs=2),
+        training=HeadTraining(epochs=2, batch_size=16, eval_every=3),
     )
     share = predict_heads(fitted.last_weights, features)[0].softmax(-1)[:, 1]
     assert 0.85 < float(share.mean()) < 0.95

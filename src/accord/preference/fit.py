@@ -21,7 +21,7 @@ from accord.data.traits import annotators_with, load_traits, traits_file
 from accord.errors import ConfigError
 from accord.preference.card import model_card
 from accord.preference.fit_lexical import fit_lexical_model
-from accord.preference.head import fit_heads, predict_head, standardisation
+from accord.preference.head import HeadObjective, fit_heads, head_training, predict_head, standardisation
 from accord.preference.labelled import Consensus, LabelledItems, label_items
 from accord.preference.lexical import LEXICAL_MODEL
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
@@ -323,17 +323,16 @@ def _out_of_fold(
         held_out_rows=own.held_out,
         held_out_loss=lambda head, outputs: losses[head](outputs),
         seeds=[seed] * len(losses),
-        objective=objective_with(normaliser, labelled, settings),
-        n_outputs=n_outputs_of(settings.objective, len(labelled.classes)),
-        n_constants=N_CONSTANTS.get(settings.objective, 0),
-        head_size=settings.head_size,
-        dropout=settings.dropout,
-        learning_rate=settings.resolved_learning_rate,
-        weight_decay=settings.resolved_weight_decay,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
+        objective=HeadObjective(
+            objective_with(normaliser, labelled, settings),
+            n_outputs_of(settings.objective, len(labelled.classes)),
+            N_CONSTANTS.get(settings.objective, 0),
+        ),
+        training=head_training(
+            settings,
+            learning_rate=settings.resolved_learning_rate,
+            weight_decay=settings.resolved_weight_decay,
+        ),
     )
     q, kappa = np.full(len(seen), np.nan), np.full(len(seen), np.nan)
     for fold, rows in enumerate(own.predicted):

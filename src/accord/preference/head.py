@@ -7,7 +7,7 @@ sets, same dropout, AdamW with linear decay, clipping, early stopping.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -74,6 +74,38 @@ class HeadTraining(NamedTuple):
     final_rate: float = 0.0
 
 
+@runtime_checkable
+class HeadSettings(Protocol):
+    """The settings that say how heads are trained, whichever verb they are of."""
+
+    @property
+    def head_size(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+
+
+def head_training(settings: HeadSettings, *, learning_rate: float, weight_decay: float) -> HeadTraining:
+    """How these settings train heads."""
+    return HeadTraining(
+        settings.head_size,
+        settings.dropout,
+        learning_rate,
+        weight_decay,
+        settings.epochs,
+        settings.batch_size,
+        settings.eval_every,
+        settings.patience,
+    )
+
+
 HeldOutLoss = Callable[[int, Float[np.ndarray, "N O"]], float]
 """(number of the run, a head's outputs for its held-out rows) -> the figure to be lowest."""
 
@@ -104,18 +136,8 @@ def fit_heads(
     held_out_rows: Sequence[np.ndarray],
     held_out_loss: HeldOutLoss,
     seeds: Sequence[int],
-    objective: Objective,
-    n_outputs: int,
-    n_constants: int = 0,
-    head_size: int = 128,
-    dropout: float = 0.1,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.01,
-    epochs: int = 30,
-    batch_size: int = 64,
-    eval_every: int = 20,
-    patience: int | None = 10,
-    max_grad_norm: float = 1.0,
+    objective: HeadObjective,
+    training: HeadTraining,
 ) -> FittedHeads:
     """Train S heads of one objective at once; see `fit_objectives`."""
     return fit_objectives(
@@ -125,18 +147,8 @@ def fit_heads(
         held_out_rows=held_out_rows,
         held_out_loss={"": held_out_loss},
         seeds=seeds,
-        objectives={"": HeadObjective(objective, n_outputs, n_constants)},
-        training=HeadTraining(
-            head_size,
-            dropout,
-            learning_rate,
-            weight_decay,
-            epochs,
-            batch_size,
-            eval_every,
-            patience,
-            max_grad_norm,
-        ),
+        objectives={"": objective},
+        training=training,
     )[""]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from accord.errors import ConfigError
 from accord.preference.annotator_heads import fit_annotator_heads
 from accord.preference.by_annotator import AnnotatorData, AnnotatorModel, require_annotators
-from accord.preference.head import HeadObjective, HeadTraining, fit_objectives, predict_head
+from accord.preference.head import HeadObjective, HeadTraining, fit_objectives, head_training, predict_head
 from accord.preference.objectives import N_CONSTANTS, OBJECTIVES, build_objective, n_outputs_of
 from accord.preference.pluralistic import fit_pluralistic
 from accord.preference.posterior import FoldRows, fold_rows
@@ -203,13 +203,4 @@ def _head_objective(name: str, settings: TextSettings) -> HeadObjective:
 
 
 def _training(settings: TextSettings) -> HeadTraining:
-    return HeadTraining(
-        settings.head_size,
-        settings.dropout,
-        settings.learning_rate,
-        settings.weight_decay,
-        settings.epochs,
-        settings.batch_size,
-        settings.eval_every,
-        settings.patience,
-    )
+    return head_training(settings, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
