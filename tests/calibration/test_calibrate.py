@@ -79,6 +79,19 @@ def test_likelihood_follows_score_afterwards(model: str, candidates: Path, tmp_p
     assert not (folder / "scratch").exists()
 
 
+def test_probabilities_are_ranked_as_the_released_code_does(model: str, candidates: Path, tmp_path: Path) -> None:
+    """Log-probabilities spread wider than probabilities: their differences, and so the losses, are larger."""
+    options: dict[str, Any] = {"pair_reduction": "gap_mean", "margin": 0.01}
+    by_probability = toy_settings(model, likelihood="probability", **options)
+    folder = calibrate_stage(candidates, output_dir=tmp_path / "probability", settings=by_probability, seed=1)
+    found = results(folder)
+    assert found["pairwise_accuracy", "calibrated"] > found["pairwise_accuracy", "base"]
+    assert found["ranking_loss", "calibrated"] < found["ranking_loss", "base"] < 1.0
+    by_logp = toy_settings(model, epochs=0.5, **options)
+    logp = results(calibrate_stage(candidates, output_dir=tmp_path / "logp", settings=by_logp, seed=1))
+    assert logp["ranking_loss", "base"] > 3 * found["ranking_loss", "base"]
+
+
 def test_the_saved_adapter_loads_back_on_its_named_base(model: str, candidates: Path, tmp_path: Path) -> None:
     """The adapter names its base as given, loads through `accord.pretrained`, and differs from the base."""
     folder = calibrate_stage(candidates, output_dir=tmp_path / "out", settings=toy_settings(model, epochs=2), seed=1)

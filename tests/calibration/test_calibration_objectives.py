@@ -1,6 +1,7 @@
 """The ranking loss against a double loop over pairs, and by hand."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.calibration.objectives import (
+    PairReduction,
     dense_ranks,
     length_normalised,
     ranking_margin_loss,
@@ -33,13 +35,17 @@ def brute_force(
             ranks[k], best_of_rank = max(ranks.values()) + 1, scores[k]
         else:
             ranks[k] = max(ranks.values())
-    losses = []
+    losses: list[float] = []
+    by_gap: dict[int, list[float]] = {}
     for i in order:
         for j in order:
             difference = scores[i] - scores[j]
             if difference > 0 and difference >= tie:
                 apart = ranks[j] - ranks[i] if margin_by == "rank" else difference
                 losses.append(max(0.0, logps[j] - logps[i] + margin * apart))
+                by_gap.setdefault(ranks[j] - ranks[i], []).append(losses[-1])
+    if reduction == "gap_mean":
+        return sum(sum(found) / len(found) for found in by_gap.values())
     return sum(losses) / (max(1, len(losses)) if reduction == "mean" else 1)
 
 
@@ -60,6 +66,18 @@ def test_margin_grows_with_rank_or_score() -> None:
     torch.testing.assert_close(by_score, torch.tensor([0.8]))
     mean = ranking_margin_loss(logps, scores, ALL, margin=0.5, reduction="mean")
     torch.testing.assert_close(mean, torch.tensor([2.0 / 3]))
+
+
+def test_means_of_pairs_equally_far_apart() -> None:
+    """P = (−2, −1, −4), best first, λ = 1: neighbours lose 2 and max(0, −3 + 1) = 0, mean 1; the pair two ranks apart
+    loses max(0, −2 + 2) = 0. The sum of pairs is 2, their mean 2/3, the sum of gap means 1.
+    """
+    logps, scores = torch.tensor([[-2.0, -1.0, -4.0]]), torch.tensor([[0.9, 0.5, 0.1]])
+    found = {
+        name: ranking_margin_loss(logps, scores, ALL, margin=1.0, reduction=name).item()
+        for name in get_args(PairReduction)
+    }
+    assert found == pytest.approx({"sum": 2.0, "mean": 2 / 3, "gap_mean": 1.0})
 
 
 def test_ties_are_not_compared_and_ranks_are_dense() -> None:
@@ -93,7 +111,7 @@ CANDIDATES = st.lists(
     margin=st.sampled_from([0.0, 0.001, 0.5]),
     tie=st.sampled_from([0.0, 0.125, 0.3]),
     margin_by=st.sampled_from(["rank", "score"]),
-    reduction=st.sampled_from(["sum", "mean"]),
+    reduction=st.sampled_from(["sum", "mean", "gap_mean"]),
     order=st.randoms(use_true_random=False),
 )
 def test_equals_the_double_loop_in_any_order_and_padding(

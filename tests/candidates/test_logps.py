@@ -31,9 +31,13 @@ class PackedReader(FreelyWritten):
         return logits
 
 
-def plain_sum(model: Any, prompt: list[int], completion: list[int]) -> Tensor:
+def plain_logps(model: Any, prompt: list[int], completion: list[int]) -> Tensor:
     logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
-    return logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None]).sum()
+    return logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0]
+
+
+def plain_sum(model: Any, prompt: list[int], completion: list[int]) -> Tensor:
+    return plain_logps(model, prompt, completion).sum()
 
 
 @pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
@@ -54,6 +58,22 @@ def test_sums_and_gradients_equal_the_plain_path(make: Any, chunk_tokens: int) -
     theirs = torch.autograd.grad((weights * expected).sum(), parameters)
     for our_gradient, their_gradient in zip(ours, theirs, strict=True):
         torch.testing.assert_close(our_gradient, their_gradient, atol=1e-4, rtol=1e-4)
+
+
+def test_summed_probabilities_and_their_gradient() -> None:
+    """Σ_t p of every completion, not exp Σ log p; absent places are 0."""
+    model = tiny_llama(2)
+    found = completion_logps(PackedReader(model), PROMPTS, COMPLETIONS, chunk_tokens=2)
+    expected = torch.zeros(3, 3)
+    for b, (prompt, group) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
+        for k, completion in enumerate(group):
+            expected[b, k] = plain_logps(model, prompt, completion).exp().sum()
+    torch.testing.assert_close(found.sum_probs, expected, atol=1e-6, rtol=1e-5)
+    parameters = list(model.parameters())
+    ours = torch.autograd.grad(found.sum_probs.sum(), parameters)
+    theirs = torch.autograd.grad(expected.sum(), parameters)
+    for our_gradient, their_gradient in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our_gradient, their_gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_no_completions_at_all() -> None:

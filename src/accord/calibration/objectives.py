@@ -3,11 +3,14 @@
 Each prompt stands on its own: batch mates never matter, absent candidates (mask 0) neither.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+PairReduction = Literal["sum", "mean", "gap_mean"]
 
 
 def length_normalised(
@@ -25,7 +28,7 @@ def ranking_margin_loss(
     margin: float = 0.001,
     tie: float = 0.0,
     margin_by: Literal["rank", "score"] = "rank",
-    reduction: Literal["sum", "mean"] = "sum",
+    reduction: PairReduction = "sum",
 ) -> Float[Tensor, " B"]:
     """Σ over pairs with S_i > S_j of max(0, P_j − P_i + λ_ij): what people prefer shall be likelier (Eq. 7).
 
@@ -40,15 +43,16 @@ def ranking_margin_loss(
         candidate_logps: P, length-normalised log-probabilities, in any order of candidates.
         scores: S, higher is better.
         mask: 1 keeps and 0 ignores a candidate; what stands in ignored places is never looked at.
-        reduction: "sum" over a prompt's pairs (the paper) or their "mean". A prompt without pairs has loss 0.
+        reduction: "sum" over a prompt's pairs (the paper), their "mean", or "gap_mean": Σ_g of the mean over pairs g
+            ranks apart (the paper's released code), where few distant pairs weigh as much as many close ones. A prompt
+            without pairs has loss 0.
     """
     logps, scores = candidate_logps.masked_fill(~mask, 0.0), scores.masked_fill(~mask, 0.0)
     better = ranked_pairs(scores, mask, tie=tie)
-    ranks = dense_ranks(scores, mask, tie=tie).to(logps.dtype)
-    apart = _row_minus_column(-ranks) if margin_by == "rank" else _row_minus_column(scores)
+    gaps = _row_minus_column(-dense_ranks(scores, mask, tie=tie).to(logps.dtype))
+    apart = gaps if margin_by == "rank" else _row_minus_column(scores)
     violations = (margin * apart - _row_minus_column(logps)).clamp(min=0)
-    losses = torch.where(better, violations, 0.0).sum(dim=(1, 2))
-    return losses / better.sum(dim=(1, 2)).clamp(min=1) if reduction == "mean" else losses
+    return _REDUCTIONS[reduction](torch.where(better, violations, 0.0), better, gaps)
 
 
 def reference_loss(
@@ -83,3 +87,27 @@ def dense_ranks(scores: Float[Tensor, " B K"], mask: Bool[Tensor, " B K"], *, ti
 
 def _row_minus_column(values: Float[Tensor, " B K"]) -> Float[Tensor, " B K K"]:
     return values[:, :, None] - values[:, None, :]
+
+
+def _pair_sums(losses: Tensor, better: Tensor, gaps: Tensor) -> Tensor:  # noqa: ARG001 -- one signature
+    return losses.sum(dim=(1, 2))
+
+
+def _pair_means(losses: Tensor, better: Tensor, gaps: Tensor) -> Tensor:  # noqa: ARG001 -- one signature
+    return losses.sum(dim=(1, 2)) / better.sum(dim=(1, 2)).clamp(min=1)
+
+
+def _sums_of_gap_means(
+    losses: Float[Tensor, " B K K"], better: Bool[Tensor, " B K K"], gaps: Float[Tensor, " B K K"]
+) -> Float[Tensor, " B"]:
+    """Σ_g mean of the losses of pairs g ranks apart; each pair's loss is divided by the number of its kind."""
+    own = gaps.clamp(min=0).flatten(1).long()
+    counts = torch.zeros_like(own).scatter_add(1, own, better.flatten(1).to(own.dtype))
+    return (losses.flatten(1) / counts.gather(1, own).clamp(min=1)).sum(dim=1)
+
+
+_REDUCTIONS: dict[PairReduction, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "sum": _pair_sums,
+    "mean": _pair_means,
+    "gap_mean": _sums_of_gap_means,
+}

@@ -21,13 +21,14 @@ from accord.training.loop import LossSum
 
 
 class Candidates(NamedTuple):
-    """A batch's candidates: Σ log p under the model and under its start, |y|, S, and which places hold one.
+    """A batch's candidates: Σ log p under the model and under its start, Σ p, |y|, S, and which places hold one.
 
     `start_logps` are 0 where the examples have none.
     """
 
     sum_logps: Float[Tensor, " B K"]
     start_logps: Float[Tensor, " B K"]
+    sum_probs: Float[Tensor, " B K"]
     n_tokens: Int[Tensor, " B K"]
     scores: Float[Tensor, " B K"]
     mask: Bool[Tensor, " B K"]
@@ -58,7 +59,7 @@ class PromptLosses(NamedTuple):
 
 
 def learn_ranking(parts: Parts) -> Learning:
-    """The paper's objective: `ranking_margin_loss` of length-normalised log-probabilities."""
+    """The paper's objective: `ranking_margin_loss` of length-normalised log-probabilities, or of probabilities."""
     settings = parts.settings
     objective = partial(
         ranking_margin_loss,
@@ -69,11 +70,9 @@ def learn_ranking(parts: Parts) -> Learning:
     )
 
     def ranking(candidates: Candidates) -> Tensor:
-        return objective(
-            length_normalised(candidates.sum_logps, candidates.n_tokens, length_exponent=settings.length_exponent),
-            candidates.scores,
-            candidates.mask,
-        )
+        likelihoods = {"logp": candidates.sum_logps, "probability": candidates.sum_probs}[settings.likelihood]
+        normalised = length_normalised(likelihoods, candidates.n_tokens, length_exponent=settings.length_exponent)
+        return objective(normalised, candidates.scores, candidates.mask)
 
     loss = calibration_loss("ranking_loss", ranking, settings)
     return learn_from_candidates(parts, loss, examples=parts.examples, dev=parts.dev)
@@ -125,7 +124,9 @@ def prompt_losses(
     scores = _table([e.scores if with_candidates else [] for e in examples], width).to(device)
     start_logps = _table([e.start_logps if with_candidates else [] for e in examples], width).to(device)
     candidate_logps = length_normalised(logps.sum_logps, logps.n_tokens, length_exponent=loss.length_exponent)
-    candidates = Candidates(logps.sum_logps, start_logps.to(logps.sum_logps), logps.n_tokens, scores, is_candidate)
+    candidates = Candidates(
+        logps.sum_logps, start_logps.to(logps.sum_logps), logps.sum_probs, logps.n_tokens, scores, is_candidate
+    )
     of_candidates = loss.of_candidates(candidates)
     reference = reference_loss(logps.sum_logps, logps.n_tokens, logps.mask & ~is_candidate)
     total = loss.ranking_weight * of_candidates + loss.reference_weight * reference

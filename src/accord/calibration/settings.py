@@ -41,8 +41,12 @@ class CalibrateSettings:
     """Multiply the margin by the difference in rank (the paper) or in score."""
     tie: float = 0.0
     """Pairs whose scores differ by less are not ranked; equal scores never are."""
-    pair_reduction: Literal["sum", "mean"] = "sum"
-    """Add up a prompt's pairs (the paper) or average them."""
+    pair_reduction: Literal["sum", "mean", "gap_mean"] = "sum"
+    """Add up a prompt's pairs (the paper), average them, or add up the averages of pairs equally many ranks apart (the
+    paper's released code)."""
+    likelihood: Literal["logp", "probability"] = "logp"
+    """What is ranked: a candidate's summed log-probabilities (the paper) or probabilities (its released code) of
+    tokens, divided by its length."""
     length_exponent: float = 1.0
     """α: a candidate's log-probability is divided by its number of tokens to the power of α."""
     dpo_beta: float = 0.1

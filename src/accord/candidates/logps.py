@@ -32,11 +32,12 @@ class StateReader(Protocol):
 
 
 class SequenceLogps(NamedTuple):
-    """`sum_logps`: Σ_t log p(y_t | x, y_<t) in nats over the tokens that count; `n_tokens`: how many these are, end of
-    sequence counted; `mask`: 1 = present.
+    """`sum_logps`: Σ_t log p(y_t | x, y_<t) in nats over the tokens that count, `sum_probs`: Σ_t p(y_t | x, y_<t) over
+    the same; `n_tokens`: how many these are, end of sequence counted; `mask`: 1 = present.
     """
 
     sum_logps: Float[Tensor, " B K"]
+    sum_probs: Float[Tensor, " B K"]
     n_tokens: Int[Tensor, " B K"]
     mask: Bool[Tensor, " B K"]
 
@@ -81,8 +82,12 @@ def completion_logps(
     n_tokens = n_tokens.reshape(len(counts), width).to(states.device)
     present = torch.tensor([[k < len(row) for k in range(width)] for row in counts], dtype=torch.bool)
     owner = torch.repeat_interleave(torch.arange(n_tokens.numel(), device=states.device), n_tokens.flatten())
-    sums = token_logps.new_zeros(n_tokens.numel()).index_add(0, owner, token_logps)
-    return SequenceLogps(sums.view_as(n_tokens), n_tokens, present.reshape(len(counts), width).to(states.device))
+
+    def summed(values: Tensor) -> Tensor:
+        return values.new_zeros(n_tokens.numel()).index_add(0, owner, values).view_as(n_tokens)
+
+    mask = present.reshape(len(counts), width).to(states.device)
+    return SequenceLogps(summed(token_logps), summed(token_logps.exp()), n_tokens, mask)
 
 
 def target_logps(
