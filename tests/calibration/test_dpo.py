@@ -41,7 +41,7 @@ def test_absent_candidates_do_not_matter_and_equal_scores_give_no_pair() -> None
     ratios = torch.tensor([[0.0, 1.0, torch.nan]] * 2, requires_grad=True)
     scores = torch.tensor([[0.1, 0.9, 5.0], [0.5, 0.5, 5.0]])
     losses = dpo_loss(ratios, scores, torch.tensor([[True, True, False]] * 2), beta=1.0)
-    losses.sum().backward()
+    losses.sum().backward()  # type: ignore[no-untyped-call]
     assert losses.tolist() == pytest.approx([math.log(1 + math.exp(-1)), 0.0])
     assert ratios.grad is not None
     share = 1 / (1 + math.exp(1))
@@ -113,7 +113,7 @@ def test_candidates_of_another_generator_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_few_texts_that_are_tokenised_otherwise_are_no_reason_to_refuse(tmp_path: Path) -> None:
-    """Two of six validation candidates have another sequence's number on file; the loss starts at log 2 all the same."""
+    """Two of six validation candidates have another sequence's number on file; the loss starts at log 2 still."""
     model = save_tiny_causal_lm(tmp_path / "model")
     rows = [
         msgspec.structs.replace(row, sum_logps=(-99.0, *row.sum_logps[1:5], -99.0)) if row.split == "dev" else row

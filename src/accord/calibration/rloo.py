@@ -149,7 +149,7 @@ def require_reward(settings: CalibrateSettings) -> None:
 def learn_from_fresh_samples(parts: Parts) -> Learning:
     """RLOO: prompts and references are those of the candidates' file; its candidates serve validation figures alone."""
     settings, generator = parts.settings, parts.generator
-    sampler, start_logps = sampler_of(parts), _start_logps(parts)
+    sampler, start_logps = sampler_of(parts), frozen_start(parts)
     policy = AtTemperature(generator, settings.temperature)
 
     def drawn(examples: Sequence[Example], *, occasion: str) -> tuple[Samples, SampleLosses]:
@@ -185,7 +185,7 @@ def learn_from_fresh_samples(parts: Parts) -> Learning:
     return Learning(parts.examples, loss_of, figures)
 
 
-def _start_logps(parts: Parts) -> StartLogps:
+def frozen_start(parts: Parts) -> StartLogps:
     """The generator as it is before training: its adapter switched off, or a copy of it where all weights train."""
     settings = parts.settings
     if settings.tuning == "lora":
