@@ -126,6 +126,15 @@ def test_perplexity_of_references_follows_their_strategy(joint: BlenderJointGene
     assert known.sum_logps == pytest.approx(float(sums), abs=1e-5)
 
 
+@torch.no_grad()
+def test_the_strategy_takes_one_of_the_decoders_positions(joint: BlenderJointGenerator) -> None:
+    """64 positions hold <s>, the strategy and 62 tokens of the text, after which the 63rd is predicted."""
+    prefix = joint.forced_prefix(with_strategy("", "Others"))
+    ids, n_cut = reference_ids(joint, [[10, 11]], [("very " * 70,)], max_tokens=99, prefixes=[prefix])
+    assert ([len(one) for one in ids[0]], n_cut) == ([1 + 63], 1)
+    assert completion_logps(joint, [[10, 11]], ids).n_tokens.tolist() == [[63]]
+
+
 @pytest.mark.parametrize("method", ["diverse_beam", "beam", "greedy", "sample"])
 def test_no_strategy_is_written_however_likely(method: Any) -> None:
     """The output layer is biased so that strategies would win at every step; plain sequence to sequence writes them."""

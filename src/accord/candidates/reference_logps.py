@@ -42,8 +42,10 @@ def reference_ids(
         prefixes: tokens that stand before every reference of a prompt (`Generator.forced_prefix`); None: none do.
     """
     before = prefixes or [()] * len(prompt_ids)
-    used = [len(prompt) + len(prefix) for prompt, prefix in zip(prompt_ids, before, strict=True)]
-    rooms = [max(0, min(max_tokens, _room(generator, n_tokens))) for n_tokens in used]
+    rooms = [
+        max(0, min(max_tokens, _room(generator, len(prompt)) - len(prefix)))
+        for prompt, prefix in zip(prompt_ids, before, strict=True)
+    ]
     whole = [[generator.completion_ids(text) for text in texts] for texts in references]
     cut = [
         [[*prefix, *ids[:room]] if room else [] for ids in group]
