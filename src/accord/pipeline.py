@@ -276,8 +276,29 @@ def read_pipeline(path: Path, *, scale: str | None = None) -> tuple[PipelineSett
     Raises:
         ConfigError: an unknown or missing section, key, scale or variable, or a value of the wrong type.
     """
-    values = at_scale(read_config(path), scale, where=str(path))
+    values = read_run(path, scale=scale)
     return build_pipeline(values, path), values.get("seed", 0)
+
+
+def read_run(path: Path, *, scale: str | None, standing_on_it: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of an `accord run` file at one of its scales, laid over those of the file it names as `base`, if any.
+
+    The base is taken at the same scale if it has scales; its paths are relative to it.
+
+    Raises:
+        ConfigError: a file that cannot be read, a scale that is not there, or files that stand on each other.
+    """
+    found = read_config(path)
+    own = at_scale(found, scale, where=str(path))
+    if "vary" in own or "base" not in own:
+        return own
+    if path.resolve() in standing_on_it:
+        raise ConfigError(f"{path}: base leads back to the file itself. Expected another file of a run.")
+    base_path = path_of(path, "base", own.pop("base"))
+    base_scale = scale if "scales" in read_config(base_path) else None
+    base = read_run(base_path, scale=base_scale, standing_on_it=(*standing_on_it, path.resolve()))
+    base |= {key: str(path_of(base_path, key, base[key]).absolute()) for key in PATHS if base.get(key) is not None}
+    return laid_over(base, own)
 
 
 def build_pipeline(values: Mapping[str, Any], path: Path) -> PipelineSettings:

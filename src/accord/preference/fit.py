@@ -184,15 +184,37 @@ def _load(labelled: LabelledItems, settings: FitSettings, *, seed: int) -> Loade
     )
     model = PreferenceModel.from_encoder(encoder, config, seed=seed)
     model.to(device())
-    features = encode_features(
-        model, tokenizer, labelled.pairs, max_tokens_per_batch=settings.batch_tokens, among_processes=True
-    )
+    features = _features(model, tokenizer, labelled, settings)
     mean, scale = standardisation(features.values[labelled.rows("train")])
     if settings.tuning != "head":
         scale = torch.maximum(scale, LEAST_SPREAD * mean.abs())
     model.head.feature_mean.copy_(mean)
     model.head.feature_scale.copy_(scale)
     return Loaded(model, tokenizer, features)
+
+
+_LAST_FEATURES: dict[tuple[object, ...], Features] = {}
+"""What a frozen encoder made of the items of the fit before, for the next one on the same: sweeps fit dozens."""
+
+
+def _features(model: PreferenceModel, tokenizer: Any, labelled: LabelledItems, settings: FitSettings) -> Features:
+    """Every item's features before any training, which are the same whatever the objective and the seed."""
+    key = (
+        content_name(settings.model),
+        settings.encoder_layers,
+        settings.pooling,
+        settings.tuning == "head",
+        settings.max_length,
+        settings.batch_tokens,
+        str(device()),
+        tuple(labelled.pairs),
+    )
+    if key not in _LAST_FEATURES:
+        _LAST_FEATURES.clear()
+        _LAST_FEATURES[key] = encode_features(
+            model, tokenizer, labelled.pairs, max_tokens_per_batch=settings.batch_tokens, among_processes=True
+        )
+    return _LAST_FEATURES[key]
 
 
 def _read(outputs: np.ndarray, labelled: LabelledItems, settings: FitSettings) -> Reading:

@@ -27,6 +27,7 @@ from accord.pipeline import (
     build_pipeline,
     check_pipeline,
     path_of,
+    read_run,
 )
 from accord.ranges import check_numbers
 
@@ -156,7 +157,7 @@ def _base(name: Any, own: Mapping[str, Any], path: Path, *, scale: str | None) -
             raise ConfigError(f"{path}: scale is {scale!r}, but the demo has none. Leave it out.")
         return None, 0
     base_path = path if name is None else path_of(path, "base", name)
-    values = at_scale(own if name is None else read_config(base_path), scale, where=str(base_path))
+    values = at_scale(own, scale, where=str(path)) if name is None else read_run(base_path, scale=scale)
     if "vary" in values:
         raise ConfigError(f"{path}: base is {name}, a sweep itself. Expected the file of one run, without vary.")
     return build_pipeline(values, base_path), values.get("seed", 0)
