@@ -1,6 +1,7 @@
-"""What a table must say of a row that is not the paper's method."""
+"""What a table must say of a row that was trained otherwise than the paper's."""
 
 RL_FOOTNOTE = (
-    "The paper used PPO; ours is RLOO (leave-one-out REINFORCE, the KL penalty in the reward). In the released code "
-    "PPO's reward is the probability that a text is unacceptable, so its numbers are no baseline to compare with."
+    "The paper trained with PPO (TRL, a value head); here RL is leave-one-out REINFORCE with a KL penalty. The "
+    "released PPO code covers MIC alone and rewards the probability of its last class, which is unacceptable. The "
+    "paper prints the best of five RL seeds beside the mean of five seeds of its own method; here both are means."
 )
