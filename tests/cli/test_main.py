@@ -75,6 +75,18 @@ def test_config_file_fills_what_the_command_line_leaves_out(tmp_path: Path) -> N
     assert (arguments["candidates"], common.output_dir) == (Path("scored"), Path("out"))
 
 
+def test_a_file_of_a_whole_run_gives_each_verb_its_section(tmp_path: Path) -> None:
+    """The run's seed goes with it, unless the section has its own; other sections are not looked at."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "source: x\nseed: 5\nfit: {no such: key}\ncalibrate: {batch-size: 4, seed: 6}\ndecode: {top_k: 3}\n"
+    )
+    common = ["x", "--output-dir", "out", "--config", str(path)]
+    calibrate, decode = parse("calibrate", *common), parse("decode", *common, "--system", "base")
+    assert (calibrate["settings"].batch_size, calibrate["common"].seed) == (4, 6)
+    assert (decode["settings"].top_k, decode["common"].seed) == (3, 5)
+
+
 def test_config_file_with_an_unknown_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "calibrate.yaml"
     path.write_text("batch_sise: 4\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from cyclopts.config import Dict
 
-from accord.config import check_keys, read_config
+from accord.config import canonical_key, check_keys, read_config
 
 SETTINGS = Parameter(name="*", group=Group("Settings", sort_key=1))
 """Marks a settings dataclass whose fields become flags."""
@@ -22,7 +22,8 @@ class Options:
     """Flags of a verb that writes no stage folder."""
 
     config: Path | None = None
-    """YAML file with the same keys as the flags; what the command line says wins."""
+    """YAML file with the same keys as the flags, or a file of `accord run` for the verb's section of it; what the
+    command line says wins."""
     json: Annotated[bool, SWITCH] = False
     """Print the result as JSON instead of text; progress stays on standard error."""
 
@@ -36,7 +37,8 @@ class StageOptions:
     seed: int = 0
     """Every random draw is keyed by it."""
     config: Path | None = None
-    """YAML file with the same keys as the flags; what the command line says wins."""
+    """YAML file with the same keys as the flags, or a file of `accord run` for the verb's section of it; what the
+    command line says wins."""
     json: Annotated[bool, SWITCH] = False
     """Print the result as JSON instead of text; progress stays on standard error."""
 
@@ -50,8 +52,17 @@ def apply_config_file(app: Any, commands: Sequence[str], arguments: Any) -> None
     if chosen is None:
         return
     path = Path(chosen.tokens[-1].value)
-    values = read_config(path)
     names = [argument.name for argument in arguments if argument is not chosen]
     flags = [name.removeprefix("--") for name in names if name != "*"]  # "*": a settings class, its fields follow
+    values = _for_verb(read_config(path), commands)
     check_keys(values, flags, where=str(path))
     Dict(values, source=str(path), use_commands_as_keys=False)(app, tuple(commands), arguments)
+
+
+def _for_verb(values: dict[str, Any], commands: Sequence[str]) -> dict[str, Any]:
+    """Of a file of `accord run` the verb's own section, with the file's seed; any other file as it is."""
+    section = values.get(canonical_key(commands[-1])) if commands else None
+    if not isinstance(section, dict):
+        return values
+    own = {canonical_key(str(key)): value for key, value in section.items()}
+    return {"seed": values["seed"], **own} if "seed" in values else own
