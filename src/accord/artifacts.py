@@ -2,7 +2,7 @@
 
 A folder is complete if and only if its manifest is there. The fingerprint is a hash of the stage's name and
 version, the settings that change results, the seed, and the content hashes of the inputs. Library versions are
-recorded in the manifest, not hashed. Results hold no times and no paths.
+recorded in the manifest, not hashed. Results hold no paths, and no times but a training curve's seconds.
 """
 
 import hashlib

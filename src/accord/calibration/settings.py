@@ -52,15 +52,15 @@ class CalibrateSettings:
     dpo_beta: float = 0.1
     """dpo: β, how firmly the generator is held to its start; larger is firmer."""
     preference_model: str | None = None
-    """rloo: folder of `accord fit` (or its model) whose score is the reward."""
+    """Folder of `accord fit` (or its model). Its score is rloo's reward; other objectives only show it of samples."""
     utility: Literal["acceptance", "logit", "lower_bound", "consensus"] = "acceptance"
-    """rloo: what the reward is, as for `accord score`."""
+    """preference_model: what its score is, as for `accord score`."""
     num_samples: int = 4
-    """rloo: completions drawn for each prompt of a step, at least two."""
+    """preference_model: completions drawn for each prompt (rloo: of a step; else of validation), at least two."""
     temperature: float = 1.0
-    """rloo: of the distribution that is drawn from and trained; below 1 makes likely tokens likelier."""
+    """preference_model: samples are drawn from (and rloo trains) logits divided by it."""
     max_new_tokens: int = 40
-    """rloo: longest completion that is drawn, end of sequence counted."""
+    """preference_model: longest completion that is drawn, end of sequence counted."""
     kl_weight: float = 0.05
     """rloo: taken off the reward for each nat by which a completion became likelier than it was at the start."""
     ranking_weight: float = 1.0
@@ -125,6 +125,8 @@ class TuneSettings:
     """The adapter's output is scaled by lora_alpha / lora_r."""
     lora_dropout: float = 0.0
     """Dropout before the adapter."""
+    merge_adapter: bool = True
+    """lora: write the adapter merged into its base, as a whole model that `accord calibrate` can start from."""
     scratch_width: int = 256
     """scratch:NAME (bart, t5, blenderbot-small, gpt2): width of the hidden states, a multiple of 32."""
     scratch_layers: int = 3
@@ -135,6 +137,8 @@ class TuneSettings:
     """Share of each token's weight that is spread over the whole vocabulary in training; validation has none."""
     dev_fraction: float = 0.15
     """Share of groups held out for validation where no row has split `dev`."""
+    max_dev_prompts: int | None = 500
+    """Validate on at most so many prompts, drawn with the seed; null: on all."""
     learning_rate: float | None = None
     """Peak learning rate of AdamW; linear decay to 0. Null: 2e-4 for lora, 5e-5 for full, 1e-3 from scratch."""
     weight_decay: float = 0.0
