@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-GeneratorKind = Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint"]
+GeneratorKind = Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender-joint", "mic"]
 
 
 @dataclass(frozen=True)

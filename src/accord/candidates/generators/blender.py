@@ -9,12 +9,10 @@ does what it writes: the first token is the strategy, given or chosen, and the t
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from accord.candidates.generators.packed import unwrapped
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
-from accord.candidates.generators.tokens import turns
+from accord.candidates.generators.tokens import add_tokens, turns
 from accord.errors import DataError
 from accord.records import Message, Prompt
 
@@ -37,24 +35,8 @@ def strategy_token(strategy: str) -> str:
 
 
 def add_strategy_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Make the strategies special tokens (in place, where they are not yet); their ids, in the order of `STRATEGIES`.
-
-    A new token's embedding is the mean of its words', so that it is the same on every machine and after every reload:
-    an adapter's folder holds the tokenizer, but no embeddings.
-    """
-    tokens = [strategy_token(strategy) for strategy in STRATEGIES]
-    tokenizer.add_special_tokens({"extra_special_tokens": tokens}, replace_extra_special_tokens=False)
-    ids = [int(number) for number in tokenizer.convert_tokens_to_ids(tokens)]
-    whole = unwrapped(model)
-    n_before = whole.get_input_embeddings().num_embeddings
-    if max(ids) >= n_before:
-        whole.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
-        embeddings = whole.get_input_embeddings().weight
-        with torch.no_grad():
-            for number, strategy in zip(ids, STRATEGIES, strict=True):
-                words = tokenizer(strategy, add_special_tokens=False)["input_ids"]
-                embeddings[number] = embeddings[words].mean(dim=0)
-    return ids
+    """Make the strategies special tokens; their ids, in the order of `STRATEGIES`. See `add_tokens`."""
+    return add_tokens(model, tokenizer, {strategy_token(strategy): strategy for strategy in STRATEGIES})
 
 
 class BlenderGenerator(Seq2SeqGenerator):

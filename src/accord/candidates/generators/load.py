@@ -9,6 +9,7 @@ import torch
 from accord.artifacts import STAGE_FILE, read_json, require_complete
 from accord.candidates.generators.blender import BlenderGenerator, BlenderJointGenerator
 from accord.candidates.generators.causal import CausalGenerator
+from accord.candidates.generators.mic import MicGenerator
 from accord.candidates.generators.multiesc import MultiEscGenerator
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
@@ -22,6 +23,7 @@ KINDS: dict[str, tuple[Any, Callable[..., Generator]]] = {
     "seq2seq": (load_seq2seq_lm, Seq2SeqGenerator),
     "blender-vanilla": (load_seq2seq_lm, BlenderGenerator),
     "blender-joint": (load_seq2seq_lm, BlenderJointGenerator),
+    "mic": (load_seq2seq_lm, MicGenerator),
 }
 KIND_KEY = "accord_generator"
 """Where tokenizer_config.json remembers a kind that was asked for: the tokenizer is saved with whatever is trained."""

@@ -1,8 +1,11 @@
 """What every kind of generator asks of its tokenizer: turns, templates, ends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
+from accord.candidates.generators.packed import unwrapped
 from accord.errors import ConfigError
 from accord.records import Message, Prompt
 
@@ -34,6 +37,36 @@ def uses_template(tokenizer: Any, chat: bool | None, *, name: str) -> bool:
             "Set chat to no, or choose a model with a chat template."
         )
     return bool(tokenizer.chat_template) if chat is None else chat
+
+
+def add_tokens(model: Any, tokenizer: Any, tokens: Mapping[str, str]) -> list[int]:
+    """Make `tokens` special tokens (in place, where they are not yet); their ids, in the same order.
+
+    A new row of the embeddings is the mean of those of the words that a token stands for (its value), so that it is the
+    same on every machine and after every reload: an adapter's folder holds the tokenizer, but no embeddings.
+    """
+    tokenizer.add_special_tokens({"extra_special_tokens": list(tokens)}, replace_extra_special_tokens=False)
+    ids = [int(number) for number in tokenizer.convert_tokens_to_ids(list(tokens))]
+    whole = unwrapped(model)
+    n_before = whole.get_input_embeddings().num_embeddings
+    if max(ids) >= n_before:
+        _resize(whole, max(ids) + 1)
+        for layer in (whole.get_input_embeddings(), whole.get_output_embeddings()):
+            with torch.no_grad():
+                for number, words in zip(ids, tokens.values(), strict=True):
+                    word_ids = tokenizer(words, add_special_tokens=False)["input_ids"]
+                    layer.weight[number] = layer.weight[word_ids].mean(dim=0)
+    return ids
+
+
+def _resize(whole: Any, n_tokens: int) -> None:
+    """More rows of embeddings; an output layer of its own stays one (transformers 5 would tie that of every T5)."""
+    declared = whole.config.tie_word_embeddings
+    whole.config.tie_word_embeddings = whole.get_output_embeddings().weight is whole.get_input_embeddings().weight
+    try:
+        whole.resize_token_embeddings(n_tokens, mean_resizing=False)
+    finally:
+        whole.config.tie_word_embeddings = declared
 
 
 def end_of_sequence(tokenizer: Any, *, name: str) -> int:
