@@ -49,7 +49,7 @@ RANGES: Mapping[str, Range] = {
         "batch_size micro_batch_size batch_tokens eval_every max_prompt_tokens max_new_tokens head_size "
         "num_candidates beams_per_group num_beams samples k picks n_folds n_resamples n_randomisations lora_r "
         "lora_rank prefix_length encoder_layers annotators_per_item tasks_per_annotator seeds slow_seeds n "
-        "points scratch_width scratch_layers scratch_vocabulary".split(),
+        "points max_dev_prompts scratch_width scratch_layers scratch_vocabulary".split(),
         COUNT,
     ),
 }

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,11 +15,13 @@ from transformers.trainer_pt_utils import LabelSmoother
 
 from accord.artifacts import read_json, write_jsonl
 from accord.calibration.settings import TuneSettings
-from accord.calibration.tune import TuneExample, reference_token_loss, token_losses, tune_stage
+from accord.calibration.tune import TuneExample, _encoded, reference_token_loss, token_losses, tune_stage
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.logps import target_logps
-from accord.records import PromptRow
+from accord.errors import ArtifactError, ConfigError, DataError
+from accord.records import PromptRow, Split
+from accord.training.batches import step_indices
 from toys import save_tiny_causal_lm, save_tiny_seq2seq
 
 REPLIES = ("sorry to hear that .", "that sounds really hard .", "what did you feel , friend ?")
@@ -72,6 +76,11 @@ def test_references_get_likelier(kind: str, tuning: str, model: str, prompts: Pa
     assert found["perplexity", "tuned"] == pytest.approx(math.exp(found["validation_loss", "tuned"]))
     difference = found["perplexity", "tuned"] - found["perplexity", "base"]
     assert found["perplexity", "tuned - base"] == pytest.approx(difference)
+    assert (folder / "generator" / "model.safetensors").is_file()  # whole, an adapter merged
+    card = (folder / "generator" / "README.md").read_text()
+    assert "trained with accord on texts that people wrote" in card
+    assert str(tmp_path) not in card
+    assert saved_loss(folder) == pytest.approx(found["validation_loss", "tuned"], abs=1e-5)
     counts = read_json(folder / "training.json")
     assert (counts["n_train"], counts["n_dev"], counts["n_not_used"]) == (9, 3, 0)
     assert counts["n_references"] == 14
@@ -80,6 +89,17 @@ def test_references_get_likelier(kind: str, tuning: str, model: str, prompts: Pa
     assert counts["best_validation_loss"] == min(row["validation_loss"] for row in rows)
     assert found["validation_loss", "tuned"] == counts["best_validation_loss"]
     assert not (folder / "scratch").exists()
+
+
+def saved_loss(folder: Path) -> float:
+    """The validation loss of what was saved, read again."""
+    generator = load_generator(str(folder))
+    dev = [
+        example(row.id, [generator.completion_ids(text) for text in row.references], generator.prompt_ids(row.prompt))
+        for row in toy_rows()
+        if row.split == "dev"
+    ]
+    return token_losses(generator, dev, micro_batch_size=8).mean
 
 
 class TableReader(FreelyWritten):
@@ -96,7 +116,7 @@ class TableReader(FreelyWritten):
         return states @ self.logits
 
 
-def example(name: str, references: list[list[int]], prompt: tuple[int, ...] = (1,)) -> TuneExample:
+def example(name: str, references: list[list[int]], prompt: Sequence[int] = (1,)) -> TuneExample:
     return TuneExample(name, name, list(prompt), references, 0, 0)
 
 
@@ -144,11 +164,7 @@ def test_a_step_equals_the_loss_of_transformers(model: str, prompts: Path) -> No
     """One plain row per reference through the model's own loss, which averages over the labelled tokens."""
     generator = load_generator(model)
     batch = [
-        example(
-            row.id,
-            [generator.completion_ids(text) for text in row.references],
-            tuple(generator.prompt_ids(row.prompt)),
-        )
+        example(row.id, [generator.completion_ids(text) for text in row.references], generator.prompt_ids(row.prompt))
         for row in toy_rows()[:5]
     ]
     found = reference_token_loss(generator, batch, label_smoothing=0.0)
@@ -172,3 +188,176 @@ def test_micro_batches_take_the_same_path(model: str, prompts: Path, tmp_path: P
         states.append(load_generator(str(folder)).model.state_dict())
     for name, value in states[0].items():
         torch.testing.assert_close(value, states[1][name], atol=2e-4, rtol=1e-3)
+
+
+def test_the_kept_weights_are_the_best_on_validation(model: str, prompts: Path, tmp_path: Path) -> None:
+    """A learning rate that soon does harm: training stops early and the step before the harm is what is saved."""
+    settings = toy_settings(model, learning_rate=0.03, epochs=40, eval_every=2, patience=3)
+    folder = tune_stage(prompts, output_dir=tmp_path / "out", settings=settings, seed=1)
+    counts, rows = read_json(folder / "training.json"), curve(folder)
+    best = min(rows, key=lambda row: row["validation_loss"])
+    assert counts["stopped_early"]
+    assert rows[-1]["step"] == best["step"] + 3 * 2
+    assert rows[-1]["validation_loss"] > best["validation_loss"]
+    assert counts["best_step"] == best["step"] > 0
+    assert saved_loss(folder) == pytest.approx(best["validation_loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("start", "tuning", "step"), [("folder", "lora", 4), ("folder", "full", 0), ("bart", "full", 4)]
+)
+def test_resuming_equals_not_stopping(
+    start: str, tuning: str, step: int, model: str, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = toy_settings(model, epochs=3, tuning=tuning, merge_adapter=False)
+    if start == "bart":
+        settings = scratch_settings("bart", epochs=3)
+    whole = tune_stage(prompts, output_dir=tmp_path / "whole", settings=settings, seed=2)
+
+    def interrupted(n_items: int, batch_size: int, number: int, *, seed: int) -> np.ndarray:
+        if number == step:
+            raise KeyboardInterrupt
+        return step_indices(n_items, batch_size, number, seed=seed)
+
+    monkeypatch.setattr("accord.calibration.tune.step_indices", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune_stage(prompts, output_dir=tmp_path / "stopped", settings=settings, seed=2)
+    monkeypatch.undo()
+    assert (tmp_path / "stopped" / "scratch").is_dir()
+    resumed = tune_stage(prompts, output_dir=tmp_path / "stopped", settings=settings, seed=2)
+    weights = {"lora": "adapter_model", "full": "model"}[tuning]
+    names = ("results.json", "curve.jsonl", "training.json", f"generator/{weights}.safetensors")
+    for name in (*names, "generator/tokenizer.json"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_finished_work_is_reused_and_other_settings_are_refused(model: str, prompts: Path, tmp_path: Path) -> None:
+    settings = toy_settings(model, epochs=1)
+    folder = tune_stage(prompts, output_dir=tmp_path / "out", settings=settings, seed=1)
+    written = (folder / "manifest.json").stat().st_mtime_ns
+    tune_stage(prompts, output_dir=tmp_path / "out", settings=settings, seed=1)
+    assert (folder / "manifest.json").stat().st_mtime_ns == written
+    other = dataclasses.replace(settings, label_smoothing=0.1)
+    with pytest.raises(ArtifactError, match=r"settings\.label_smoothing \(0\.0 there, 0\.1 now\)"):
+        tune_stage(prompts, output_dir=tmp_path / "out", settings=other, seed=1)
+    with pytest.raises(ArtifactError, match=r"settings\.splits"):
+        tune_stage(prompts, output_dir=tmp_path / "out", settings=settings, seed=1, splits=("train",))
+
+
+def test_what_was_cut_and_left_out_is_counted(model: str, tmp_path: Path) -> None:
+    """Eight tokens of prompt and four of a reference are kept; one row has no reference, one is of split test."""
+    rows = toy_rows()
+    rows[0] = msgspec.structs.replace(rows[0], references=())
+    rows[1] = msgspec.structs.replace(rows[1], split="test")
+    rows[2] = msgspec.structs.replace(rows[2], prompt="i feel so very sad and tired about my work today .")
+    write_jsonl(tmp_path / "prompts.jsonl", rows)
+    settings = toy_settings(model, epochs=1, max_prompt_tokens=8, max_reference_tokens=4, max_dev_prompts=2)
+    folder = tune_stage(tmp_path / "prompts.jsonl", output_dir=tmp_path / "out", settings=settings, seed=1)
+    counts = read_json(folder / "training.json")
+    assert (counts["n_train"], counts["n_dev"], counts["n_not_used"]) == (7, 2, 3)
+    assert (counts["n_without_references"], counts["n_without_room"], counts["n_prompts_cut"]) == (1, 0, 1)
+    assert counts["n_references_cut"] == counts["n_references"]
+    assert counts["n_train_tokens"] + counts["n_dev_tokens"] == 4 * counts["n_references"]
+
+
+def test_a_cut_reference_is_not_taught_to_end(model: str) -> None:
+    generator, settings = load_generator(model), toy_settings(model, max_reference_tokens=3)
+    (found,) = _encoded(
+        [PromptRow("p", "i feel sad .", references=("sorry to hear that .", "sorry ."))], generator, settings
+    )
+    assert found.n_cut_references == 1
+    assert [ids[-1] == generator.eos_ids[0] for ids in found.reference_ids] == [False, True]
+
+
+def test_a_prompt_that_leaves_no_room_is_left_out(model: str, tmp_path: Path) -> None:
+    """The toy has 128 positions: a prompt of 128 tokens leaves none for a reference."""
+    long = "i feel sad about my work . " * 20
+    rows = [*toy_rows(), PromptRow("long", long, references=("sorry .",), split="train")]
+    write_jsonl(tmp_path / "prompts.jsonl", rows)
+    settings = toy_settings(model, epochs=1, max_prompt_tokens=128)
+    folder = tune_stage(tmp_path / "prompts.jsonl", output_dir=tmp_path / "out", settings=settings, seed=1)
+    counts = read_json(folder / "training.json")
+    assert (counts["n_train"], counts["n_without_room"]) == (9, 1)
+    only = [row if row.split == "dev" else msgspec.structs.replace(row, prompt=long) for row in toy_rows()]
+    write_jsonl(tmp_path / "prompts.jsonl", only)
+    with pytest.raises(
+        DataError, match=r"^0 training and 3 validation prompts leave .* room for a reference\. Expected"
+    ):
+        tune_stage(tmp_path / "prompts.jsonl", output_dir=tmp_path / "none", settings=settings, seed=1)
+
+
+def test_rows_without_a_split_train_and_splits_can_be_chosen(model: str, tmp_path: Path) -> None:
+    rows = toy_rows()
+    rows[0] = msgspec.structs.replace(rows[0], split=None)
+    write_jsonl(tmp_path / "prompts.jsonl", rows)
+    settings = toy_settings(model, epochs=1, dev_fraction=0.4)
+    cases: list[tuple[tuple[Split, ...], tuple[int, int]]] = [(("train", "dev"), (9, 3)), (("train",), (5, 4))]
+    for splits, expected in cases:
+        folder = tune_stage(
+            tmp_path / "prompts.jsonl", output_dir=tmp_path / splits[-1], settings=settings, seed=1, splits=splits
+        )
+        counts = read_json(folder / "training.json")
+        assert (counts["n_train"], counts["n_dev"]) == expected
+
+
+def test_what_cannot_be_tuned_is_refused(model: str, prompts: Path, tmp_path: Path) -> None:
+    def refused(
+        kind: type[Exception], text: str, path: Path = prompts, splits: Any = ("train",), **changes: Any
+    ) -> None:
+        settings = dataclasses.replace(toy_settings(model), **changes)
+        with pytest.raises(kind, match=text):
+            tune_stage(path, output_dir=tmp_path / "out", settings=settings, seed=1, splits=splits)
+
+    refused(ConfigError, r"splits is \['test'\]\. Expected some of train, dev", splits=("test",))
+    refused(ConfigError, r"tuning is 'full' and dtype is 'bfloat16'", dtype="bfloat16")
+    refused(
+        ConfigError,
+        r"tuning is 'lora' and model is 'scratch:bart': .* Use --tuning full",
+        model="scratch:bart",
+        tuning="lora",
+    )
+    refused(
+        ConfigError, r"model scratch:bert is unknown\. Expected one of scratch:bart, scratch:t5", model="scratch:bert"
+    )
+    refused(ConfigError, r"label_smoothing is 1\.0\. Expected a number from 0 to below 1", label_smoothing=1.0)
+    bare, alone = tmp_path / "bare.jsonl", tmp_path / "alone.jsonl"
+    write_jsonl(bare, [msgspec.structs.replace(row, references=()) for row in toy_rows()])
+    refused(DataError, r"none of 9 prompts to tune on has references\. Expected the texts that people wrote", bare)
+    write_jsonl(alone, toy_rows()[3:4])
+    refused(DataError, r"0 training and 1 validation prompts among 1 rows", alone, ("train", "dev"))
+    adapter = tune_stage(
+        prompts, output_dir=tmp_path / "a", settings=toy_settings(model, tuning="lora", merge_adapter=False), seed=1
+    )
+    refused(ConfigError, r"is an adapter itself\. Expected a whole model", model=str(adapter))
+
+
+def test_label_smoothing_keeps_the_validation_loss_plain(model: str, prompts: Path, tmp_path: Path) -> None:
+    """Before training all is equal; afterwards a smoothed model is less sure of what it learnt."""
+    found = [
+        results(
+            tune_stage(
+                prompts,
+                output_dir=tmp_path / str(smoothing),
+                settings=toy_settings(model, label_smoothing=smoothing, learning_rate=1e-2),
+                seed=1,
+            )
+        )
+        for smoothing in (0.0, 0.3)
+    ]
+    assert found[0]["validation_loss", "base"] == found[1]["validation_loss", "base"]
+    assert found[0]["validation_loss", "tuned"] < found[1]["validation_loss", "tuned"]
+
+
+def scratch_settings(kind: str, **changes: Any) -> TuneSettings:
+    base = TuneSettings(
+        model=f"scratch:{kind}",
+        scratch_width=32,
+        scratch_layers=1,
+        scratch_vocabulary=300,
+        max_prompt_tokens=48,
+        max_reference_tokens=32,
+        epochs=4,
+        batch_size=3,
+        eval_every=3,
+    )
+    return dataclasses.replace(base, **changes)

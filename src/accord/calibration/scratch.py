@@ -22,6 +22,7 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from accord.errors import ConfigError
 from accord.files import naming_failed_writes
@@ -109,6 +110,7 @@ def write_scratch_model(
     tokenizer = build_tokenizer(_texts(rows), vocabulary=size.vocabulary, ends=not kind.one_row)
     torch.manual_seed(keyed_seed(seed, "scratch"))
     model = kind.build(size._replace(vocabulary=len(tokenizer)))
+    disable_progress_bar()  # writing takes a second; bars are for what takes longer
     temporary = folder.with_name(f".{folder.name}.tmp")
     with naming_failed_writes(folder, temporary):
         shutil.rmtree(temporary, ignore_errors=True)

@@ -30,6 +30,7 @@ from accord.candidates.reference_logps import reference_ids
 from accord.candidates.strategies import prompt_for
 from accord.errors import ConfigError, DataError
 from accord.pretrained import content_name
+from accord.randomness import keyed_rng
 from accord.records import Measurement, PromptRow, Split
 from accord.statistics.resampling import ratio
 from accord.training.batches import step_indices, steps_per_epoch
@@ -129,6 +130,7 @@ def tune_stage(
 def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits: Sequence[Split]) -> None:
     rows = read_prompts(prompts)
     split = train_dev_rows(_with_references(rows, splits), dev_fraction=settings.dev_fraction, seed=seed)
+    split = split._replace(dev=_drawn(split.dev, settings.max_dev_prompts, seed))
     generator = load_generator(
         from_main(lambda: _start(split.train, settings, seed, scratch_dir=stage.scratch_dir)),
         kind=settings.generator_kind,
@@ -157,7 +159,10 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
 
     def write() -> None:
         folder = stage.path(GENERATOR_FOLDER)
-        SAVE[settings.tuning](trained, generator.tokenizer, folder, base_name=settings.model, story=TUNED)
+        merged = settings.tuning == "lora" and settings.merge_adapter
+        model = trained.float().merge_and_unload() if merged else trained  # bfloat16 would round the adapter away
+        save = SAVE["full" if merged else settings.tuning]
+        save(model, generator.tokenizer, folder, base_name=settings.model, story=TUNED)
         write_jsonl(stage.path("curve.jsonl"), result.curve)
         write_json(stage.path("results.json"), _measurements(before, after, dev, seed))
         write_json(stage.path("training.json"), _counts(result, rows, split, examples, dev))
@@ -301,6 +306,12 @@ def _with_references(rows: Sequence[PromptRow], splits: Sequence[Split]) -> list
     return kept
 
 
+def _drawn(rows: Sequence[PromptRow], n_wanted: int | None, seed: int) -> list[PromptRow]:
+    """A keyed draw of `n_wanted` rows, in their order; all where there are no more."""
+    order = keyed_rng(seed, "dev prompts").permutation(len(rows))
+    return [rows[int(number)] for number in sorted(order[:n_wanted])]
+
+
 def _encoded(rows: Sequence[PromptRow], generator: Generator, settings: TuneSettings) -> list[TuneExample]:
     """Token ids of every row. Prompts that leave the model no room for a reference are left out."""
     prompts = [prompt_for(row, generator) for row in rows]
@@ -373,7 +384,7 @@ def _counts(
     """What took part, what was cut or left out, and where training stopped."""
     both = [*examples, *dev]
     n_kept = len(split.train) + len(split.dev)
-    n_without = sum(not row.references for row in rows)
+    n_without = sum(not row.references for row in rows if row.split != "test")
     return {
         "n_train": len(examples),
         "n_dev": len(dev),
