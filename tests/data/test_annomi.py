@@ -15,7 +15,7 @@ from accord.data.prepare import prepare_stage
 from accord.data.prepared import Prepared, load_prepared
 from accord.data.schemes import SCHEMES
 from accord.data.settings import PrepareSettings
-from accord.data.sources.annomi import COLUMNS, FILE, read_annomi
+from accord.data.sources.annomi import PUBLISHED, read_annomi
 from accord.errors import DataError
 from accord.records import Annotation, Message
 from data_dir import corpus_dir
@@ -27,7 +27,7 @@ HELLO, SORRY, STOP = "Hello.", "Tell me more.", "You should stop."
 def said(
     transcript: int, number: int, who: str, text: str, annotator: int = 0, main: str = "n/a", **codes: str
 ) -> dict[str, str]:
-    cells = dict.fromkeys(COLUMNS, "n/a")
+    cells = dict.fromkeys(PUBLISHED.columns, "n/a")
     place = {"transcript_id": str(transcript), "utterance_id": str(number), "interlocutor": who}
     own = {"annotator_id": str(annotator), "main_therapist_behaviour": main, "utterance_text": text}
     return {**cells, "mi_quality": "high", "video_url": f"video-{transcript}", **place, **own, **codes}
@@ -45,7 +45,7 @@ ROWS = [
 
 
 def write_table(folder: Path, rows: list[dict[str, str]]) -> Path:
-    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
+    with (folder / PUBLISHED.file).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -122,7 +122,7 @@ def test_bad_rows(tmp_path: Path, row: dict[str, str], message: str) -> None:
 def test_a_missing_file_and_a_missing_column(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"AnnoMI-full.csv does not exist. Expected AnnoMI-full.csv or its folder"):
         read_annomi(tmp_path, scheme=NO_ADVICE, on_bad_row="raise", history=History())
-    with pytest.raises(DataError, match=r'line 1: there is no column \["topic"\]'):
+    with pytest.raises(DataError, match=r'line 1: there is no column \["topic"\] among \["mi_quality", "tr'):
         read(tmp_path, [{name: cell for name, cell in row.items() if name != "topic"} for row in ROWS])
 
 

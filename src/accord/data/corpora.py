@@ -74,7 +74,7 @@ def _history(settings: PrepareSettings) -> History:
 
 
 SOURCES: dict[str, ItemSource | PromptSource] = {
-    "annomi": ItemSource(_read_annomi, annomi.SCHEME, (*_JUDGED, *_DIALOGUE)),
+    "annomi": ItemSource(_read_annomi, annomi.SCHEME, (*_JUDGED, *_DIALOGUE), annomi.PUBLISHED),
     "convabuse": ItemSource(_read_convabuse, convabuse.SCHEME),
     "esconv": PromptSource(_read_esconv),
     "mi": ItemSource(_read_mi, mi.SCHEME, (*_JUDGED, *_DIALOGUE), mi.PUBLISHED),

@@ -19,30 +19,33 @@ from typing import Any, NamedTuple
 
 from accord.data.checks import build_rules
 from accord.data.dialogues import History, Role, Turn, history_prompt, join_turns
-from accord.data.formats import RawRow, table_rows
+from accord.data.formats import RawRow
 from accord.data.problems import Problem, problem, shown
+from accord.data.published import Published, published_file, published_rows
 from accord.data.reader import ItemReader, Reading, read_all
 from accord.data.schemes import LabelScheme, quoted
 from accord.data.settings import OnBadRow
 from accord.data.tables import merged
-from accord.errors import DataError
 from accord.records import Item
 
 SCHEME = "no-advice"
-FILE = "AnnoMI-full.csv"
-COLUMNS = (
-    "mi_quality",
-    "transcript_id",
-    "video_url",
-    "topic",
-    "utterance_id",
-    "interlocutor",
-    "utterance_text",
-    "annotator_id",
-    "therapist_input_subtype",
-    "reflection_subtype",
-    "question_subtype",
-    "main_therapist_behaviour",
+PUBLISHED = Published(
+    file="AnnoMI-full.csv",
+    columns=(
+        "mi_quality",
+        "transcript_id",
+        "video_url",
+        "topic",
+        "utterance_id",
+        "interlocutor",
+        "utterance_text",
+        "annotator_id",
+        "therapist_input_subtype",
+        "reflection_subtype",
+        "question_subtype",
+        "main_therapist_behaviour",
+    ),
+    origin="Wu et al. (2022, 2023) publish it in the GitHub repository uccollab/AnnoMI, which states no licence.",
 )
 _BEHAVIOURS = {
     ("reflection", "simple"): "simple reflection",
@@ -74,12 +77,9 @@ def read_annomi(source: Path, *, scheme: LabelScheme, on_bad_row: OnBadRow, hist
     Raises:
         DataError: the file is missing, lacks a column, or holds bad rows.
     """
-    path = source / FILE if source.is_dir() else source
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Expected {FILE} or its folder.")
+    path = published_file(source, PUBLISHED)
     reader = ItemReader(path.name, build_rules(scheme, "optional"), on_bad_row)
-    read = [_read_utterance(raw) for raw in table_rows(path, ",")]
-    _require_columns(path.name, [raw for raw, _ in read])
+    read = [_read_utterance(raw) for raw in published_rows(path, PUBLISHED)]
     utterances = [utterance for _, utterance in read if utterance is not None]
     turns = _by_transcript(utterances)
     groups = _video_groups(utterances)
@@ -136,7 +136,7 @@ def _annotations(cells: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[P
 def _read_utterance(raw: RawRow) -> tuple[RawRow, _Utterance | None]:
     """A row as an utterance; None, and a raw row that says why, where it is none."""
     cells = raw.value
-    if cells is None or not cells.keys() >= set(COLUMNS):
+    if cells is None:
         return raw, None
     problems = []
     if cells["interlocutor"] not in ("therapist", "client"):
@@ -147,13 +147,6 @@ def _read_utterance(raw: RawRow) -> tuple[RawRow, _Utterance | None]:
         return raw._replace(value=None, problems=tuple(problems)), None
     number = int(cells["utterance_id"])
     return raw, _Utterance(cells["transcript_id"], number, cells["interlocutor"], cells["utterance_text"], cells)
-
-
-def _require_columns(file: str, rows: Sequence[RawRow]) -> None:
-    columns = next((raw.value for raw in rows if raw.value is not None), None)
-    missing = [] if columns is None else [name for name in COLUMNS if name not in columns]
-    if missing:
-        raise DataError(f"{file} line 1: there is no column {quoted(missing)}. Expected the columns of {FILE}.")
 
 
 def _by_transcript(utterances: Sequence[_Utterance]) -> dict[str, dict[int, Turn]]:
