@@ -172,6 +172,8 @@ def tiny_multiesc(seed: int = 0) -> tuple[MultiEscForConditionalGeneration, PreT
         for name, value in model.named_parameters():
             if "turn_attn" in name or "gate" in name or "emotions" in name:
                 value.normal_(std=0.15)
+            if name.endswith("gate.bias"):
+                value.fill_(1.0)  # more of the prompt's words than of its turns, or all prompts are answered alike
         model.get_input_embeddings().weight[model.config.strategy_token_ids] = 0.3 * torch.randn(8, 32)
     return model, tokenizer
 

@@ -1,9 +1,11 @@
 """Where the adapter goes: which layers, which linear maps, in one stack or two."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from accord.artifacts import open_stage
 from accord.calibration.adapter import adapted_layers, add_adapter, first_adapted_layer
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.protocol import Generator
@@ -67,3 +69,13 @@ def test_an_adapter_is_not_adapted_again(build: Any) -> None:
     generator.model = adapted(generator, "upper_third")
     with pytest.raises(ConfigError, match="'toy' is an adapter itself"):
         adapted(generator, "upper_third")
+
+
+def test_the_base_of_a_stages_folder_is_the_model_inside_it(tmp_path: Path) -> None:
+    """A tuned generator that is calibrated: the adapter must find what PEFT and transformers can load."""
+    stage = open_stage(tmp_path / "tuned", stage="tune", version=1, settings={}, seed=0, inputs={})
+    (stage.folder / "generator").mkdir()
+    stage.finish()
+    options: Any = {"lora_layers": "all", "r": 2, "alpha": 4, "dropout": 0.0, "seed": 1}
+    model = add_adapter(toy_generator(tiny_llama()), base_name=str(stage.folder), **options)
+    assert model.peft_config["default"].base_model_name_or_path == str(stage.folder / "generator")

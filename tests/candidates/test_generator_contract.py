@@ -36,7 +36,7 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "bart-forced": lambda: (tiny_bart(10, forced_start=True), word_tokenizer(frame="<s> $A </s>")),
     "blender-vanilla": lambda: (tiny_blender(10), word_tokenizer()),
     "blender-joint": lambda: tiny_joint(10),
-    "multiesc": lambda: tiny_multiesc(10),
+    "multiesc": lambda: tiny_multiesc(14),
 }
 CLASSES: dict[str, Callable[..., Generator]] = {
     "blender-vanilla": BlenderGenerator,

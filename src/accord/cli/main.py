@@ -26,6 +26,7 @@ VERBS = {
     "decode": "Write the texts of one generator that are to be evaluated.",
     "evaluate": "Measure the texts of several generators, with intervals.",
     "compare": "Compare two systems of an evaluation, prompt by prompt.",
+    "multiesc": "Build the generator of MultiESC from a BART, which then writes after a strategy.",
     "recover": "Hide votes and see which estimator finds them again: which one to use on this data.",
     "suggest": "Say which items to have annotated next, and whether that order would have paid.",
     "rate": "Serve pages on which people rate outputs, blind; export their ratings.",
@@ -36,6 +37,8 @@ VERBS = {
     "env": "Print versions, hardware and weights: what a bug report needs.",
 }
 """Verb -> its line in `accord --help`; the function of that name is in the module of that name."""
+NESTED_VERBS = ("multiesc", "export")
+"""Several commands under one verb: an app of its own."""
 LISTING_VERBS = ("recover",)
 """Verbs whose flags take several values at once, `--keep 1 2 3`; their input comes first."""
 SHARED_VERBS = ("fit", "tune", "calibrate")
@@ -57,8 +60,8 @@ def build_app() -> "App":
         suppress_keyboard_interrupt=False,
     )
     for position, (verb, line) in enumerate(VERBS.items()):
-        if verb == "export":  # several commands under one verb: an app of its own
-            app.command("accord.cli.export:export", name=verb, help=line, sort_key=position)
+        if verb in NESTED_VERBS:
+            app.command(f"accord.cli.{verb}:{verb}", name=verb, help=line, sort_key=position)
             continue
         own_config = {"config": ()} if verb == "run" else {}  # its CONFIG is the whole chain's, not its flags'
         app.command(
