@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from accord.candidates.generators.layers import layer_stack
 from accord.candidates.generators.packed import causal_trunk, packed_completion_states, unwrapped
-from accord.candidates.generators.protocol import FreelyWritten
+from accord.candidates.generators.protocol import Encoded, FreelyWritten
+from accord.candidates.generators.shared_causal import SharedCausalEncoded, shares_prompts
 from accord.candidates.generators.tokens import all_ends, end_of_sequence, ended, rendered, turns, uses_template
 from accord.records import Message, Prompt
 
@@ -69,8 +71,19 @@ class CausalGenerator(FreelyWritten):
         return text.strip() if self.chat else text
 
     @torch.no_grad()
-    def encode(self, prompt_ids: Sequence[Sequence[int]]) -> "CausalEncoded":
-        """Left-padded prefill of all prompts in one forward pass; positions count from each prompt's first token."""
+    def encode(self, prompt_ids: Sequence[Sequence[int]]) -> Encoded:
+        """Every prompt is read once, together with those of like length; its rows share what was read."""
+        if self._shares_prompts:
+            return SharedCausalEncoded(self.model, prompt_ids, self._prefill)
+        return self._prefill(prompt_ids)
+
+    @cached_property
+    def _shares_prompts(self) -> bool:
+        return shares_prompts(self.model, self._prefill, self.end_id)
+
+    @torch.no_grad()
+    def _prefill(self, prompt_ids: Sequence[Sequence[int]]) -> "CausalEncoded":
+        """Left-padded prompts in one forward pass; positions count from each prompt's first token."""
         longest = max(len(ids) for ids in prompt_ids)
         rows = [[self.pad_id] * (longest - len(ids)) + list(ids) for ids in prompt_ids]
         mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=self.device)
@@ -112,7 +125,7 @@ class CausalGenerator(FreelyWritten):
 
 
 class CausalEncoded:
-    """Left-padded rows with their key/value cache; see `Encoded`.
+    """Left-padded rows, each with a key/value cache of its own; see `Encoded`.
 
     Args:
         tokens, mask: int64 [R, T], 1 in the mask keeps and 0 ignores.
@@ -121,37 +134,42 @@ class CausalEncoded:
     def __init__(self, model: Any, tokens: Tensor, mask: Tensor) -> None:
         self._model = model
         self._accepted = _forward_arguments(model)
-        self._cache: Any = None
-        self._mask = mask
+        self.cache: Any = None
+        self.mask = mask
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         self.logits = self._forward(tokens, positions)
-        self._position = positions[:, -1]
+        self.position = positions[:, -1]
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is told each token's position."""
+        return "position_ids" in self._accepted
 
     def expand(self, copies: int) -> None:
         if copies > 1:
             self.reorder(torch.arange(len(self.logits), device=self.logits.device).repeat_interleave(copies))
 
     def reorder(self, rows: Tensor) -> None:
-        self._cache.reorder_cache(rows)
-        self._mask, self._position, self.logits = self._mask[rows], self._position[rows], self.logits[rows]
+        self.cache.reorder_cache(rows)
+        self.mask, self.position, self.logits = self.mask[rows], self.position[rows], self.logits[rows]
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        self._position = self._position + 1
-        self.logits = self._forward(tokens[:, None], self._position[:, None])
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        self.position = self.position + 1
+        self.logits = self._forward(tokens[:, None], self.position[:, None])
         return self.logits
 
     def _forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         options = {"position_ids": positions, "logits_to_keep": 1}
         output = self._model(
             input_ids=tokens,
-            attention_mask=self._mask,
-            past_key_values=self._cache,
+            attention_mask=self.mask,
+            past_key_values=self.cache,
             use_cache=True,
             **{key: value for key, value in options.items() if key in self._accepted},
         )
-        self._cache = output.past_key_values
+        self.cache = output.past_key_values
         logits: Tensor = output.logits[:, -1].float()
         return logits
 
