@@ -1,15 +1,18 @@
 """A generator that writes after a strategy goes the whole way: tuned, its candidates calibrated on, decoded."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from accord.artifacts import read_jsonl, write_jsonl
 from accord.calibration.calibrate import calibrate_stage
 from accord.calibration.examples import encode_rows
+from accord.calibration.samples import Sampler
 from accord.calibration.settings import CalibrateSettings, TuneSettings
 from accord.calibration.tune import tune_stage
 from accord.candidates.decode import decode_stage
@@ -19,6 +22,7 @@ from accord.candidates.generators.load import load_generator
 from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.errors import DataError
 from accord.records import CandidateSet, Output, PromptRow
+from accord.scoring.score import Pair
 from toys import tiny_joint
 
 REPLIES = {"Question": "what did you do ?", "Information": "you need more sleep .", "Others": "yes ."}
@@ -97,6 +101,25 @@ def test_tuning_teaches_the_strategy_too(prompts: Path, tmp_path: Path) -> None:
         likeliest.append({row.strategy for row in read_jsonl(stage / "outputs.jsonl", Output)})
     assert likeliest[0] - set(REPLIES)
     assert likeliest[1] <= set(REPLIES)
+
+
+def test_fresh_samples_follow_the_rows_strategy() -> None:
+    """What reinforcement learning draws: the strategy stands before each sample and is no part of its text."""
+    generator = BlenderJointGenerator(*tiny_joint(10), name="joint")
+    row = CandidateSet("p", "why", ("yes .",), (-1.0,), (3,), (-1.0,), scores=(1.0,), strategy="Information")
+    examples = encode_rows([row], generator, max_prompt_tokens=9, score_control="none", seed=0)
+    seen: list[Pair] = []
+
+    def reward(pairs: Sequence[Pair]) -> np.ndarray:
+        seen.extend(pairs)
+        return np.arange(float(len(pairs)))
+
+    sampler = Sampler(generator, reward, num_samples=4, temperature=1.0, max_new_tokens=6, seed=0)
+    (ids,) = sampler.draw(examples, occasion="step 0").ids
+    prefix = examples[0].forced_prefix
+    assert all(one[:1] == prefix and not set(one[1:]) & set(generator.forbidden_tokens) for one in ids)
+    assert [pair[1] for pair in seen] == [generator.text(one) for one in ids]
+    assert {pair[0] for pair in seen} == {"why"}
 
 
 def test_the_strategy_is_read_but_not_counted_in_calibration() -> None:

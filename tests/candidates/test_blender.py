@@ -100,6 +100,30 @@ def test_log_probabilities_leave_out_the_strategy_and_crop_the_vocabulary(joint:
     assert whole.n_tokens.tolist() == [[5]]
 
 
+@pytest.mark.parametrize("frozen_head", [False, True])
+def test_gradients_are_those_of_the_cropped_text(frozen_head: bool) -> None:
+    """Two completions, weights 1 and −2; −inf among the logits must not become nan on the way back."""
+    joint = BlenderJointGenerator(*tiny_joint(10))
+    joint.model.get_input_embeddings().weight.requires_grad_(not frozen_head)
+    parameters = [weight for weight in joint.model.parameters() if weight.requires_grad]
+    prompt, prefix = [10, 11, 12], joint.forced_prefix(with_strategy("", "Information"))
+    texts, n_words = [[20, 21, 22, 5], [23, 5]], len(word_tokenizer())
+    found = completion_logps(joint, [prompt], [[prefix + text for text in texts]], chunk_tokens=3).sum_logps[0]
+    expected = []
+    for text in texts:
+        decoder_ids = torch.tensor([[*joint.start_ids, *prefix, *text[:-1]]])
+        logits = joint.model(input_ids=torch.tensor([prompt]), decoder_input_ids=decoder_ids).logits[0, 1:, :n_words]
+        expected.append(logits.log_softmax(-1)[range(len(text)), text].sum())
+    ours, theirs = (
+        torch.autograd.grad(one - 2 * other, parameters, allow_unused=True, materialize_grads=True)
+        for one, other in (found, expected)
+    )
+    for our_gradient, their_gradient in zip(ours, theirs, strict=True):
+        scale = max(1.0, float(their_gradient.abs().max()))
+        assert_close(our_gradient, their_gradient, atol=1e-4 * scale, rtol=1e-4)
+    assert max(float(gradient.abs().max()) for gradient in ours) > 1e-2
+
+
 @torch.no_grad()
 def test_prefixes_of_some_completions_only(joint: BlenderJointGenerator) -> None:
     """Positions are told by the tokens: 1 of [strategy 20 21], 0 of [20 21]; each sums as if it were alone."""
