@@ -96,7 +96,9 @@ OWN = {
     RULES: {
         "prepare.source": "mic",
         "prepare.scheme": "global-consensus-released",
-        "prepare.context": "prompt_and_reply",
+        "prepare.context": "tagged",  # prompt and reply
+        "prepare_prompts.context": "tagged",
+        "tune.generator_kind": "mic",
         "fit.classes": "acceptance",
         "fit.smoothing": 1e-9,  # none, clamped
         "fit.max_length": 512,
@@ -154,8 +156,8 @@ def test_a_verb_takes_its_section(tmp_path: Path) -> None:
     )
 
 
-def toy_run(tmp_path: Path, base: Path, **changes: Any) -> Path:
-    """A file that stands on the preset, with tiny models and numbers."""
+def toy_run(tmp_path: Path, base: Path, kind: str, **changes: Any) -> Path:
+    """A file that stands on the preset, with tiny models and numbers and this kind of generator."""
     encoder, generator = save_tiny_encoder(tmp_path / "encoder"), save_tiny_seq2seq(tmp_path / "generator")
     judge = {"model": encoder, "max_length": 32, "epochs": 1, "n_folds": 2, "n_resamples": 5}
     reads = {"model": generator, "max_prompt_tokens": 32}
@@ -164,7 +166,7 @@ def toy_run(tmp_path: Path, base: Path, **changes: Any) -> Path:
         "prepare": {"n_resamples": 5},
         "fit": judge,
         "independent": judge,
-        "tune": {**reads, "generator_kind": "auto", "epochs": 1, "batch_size": 2, "micro_batch_size": 2},
+        "tune": {**reads, "generator_kind": kind, "epochs": 1, "batch_size": 2, "micro_batch_size": 2},
         "generate": {**reads, "num_candidates": 3, "min_new_tokens": 1, "max_new_tokens": 3},
         "calibrate": {**reads, "epochs": 1, "batch_size": 2},
         "decode": {**reads, "min_new_tokens": 1, "max_new_tokens": 3},
@@ -186,7 +188,7 @@ def run_toy(path: Path) -> None:
 
 @pytest.mark.slow
 def test_mic_runs_from_the_file_to_the_report(tmp_path: Path) -> None:
-    run_toy(toy_run(tmp_path, RULES))
+    run_toy(toy_run(tmp_path, RULES, "mic"))
 
 
 @pytest.mark.slow
@@ -197,4 +199,4 @@ def test_the_mi_dataset_runs_from_the_file_to_the_report(tmp_path: Path) -> None
     for name in ("train", "valid", "test"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(dialogue) + "\n")
     prepare = {"fractions": [0.5, 0.5, 0.0], "n_resamples": 5}
-    run_toy(toy_run(tmp_path, SUPPORT, prompts=str(tmp_path), prepare=prepare))
+    run_toy(toy_run(tmp_path, SUPPORT, "auto", prompts=str(tmp_path), prepare=prepare))
