@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from accord.artifacts import read_json, read_jsonl
+from accord.cli.main import main
 from accord.data.labels import build_votes, consensus_shares
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
@@ -145,6 +146,17 @@ def test_bad_rows_of_prompts(tmp_path: Path) -> None:
 def test_an_absent_file_says_where_it_is_to_be_had(tmp_path: Path, source: Any) -> None:
     with pytest.raises(DataError, match=r"Expected MIC.csv or its folder. Ziems et al. .* under a data use agreement"):
         prepare_stage(tmp_path / "no", output_dir=tmp_path / "out", settings=PrepareSettings(source=source), seed=0)
+
+
+def test_what_was_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row has no grade, another a grade that there is not."""
+    path = changed(tmp_path, "fairness|loyalty,[0.0],0,4,", "fairness,[0.0],0,6,")
+    flags = ["--on-bad-row", "skip", "--n-resamples", "5", "--output-dir", str(tmp_path / "out")]
+    assert main(["prepare", str(path), "--source", "mic", *flags]) == 0
+    assert (
+        "8 items, 4 annotators, 8 annotations\n  rows left out: 1 without annotation, 1 refused"
+        in capsys.readouterr().out
+    )
 
 
 def test_prepared_folders(tmp_path: Path) -> None:

@@ -53,8 +53,11 @@ def prompts_lines(counts: Mapping[str, Any]) -> list[str]:
 def agreement_lines(agreement: Mapping[str, Any]) -> list[str]:
     """The key numbers of agreement.json."""
     counts = (agreement[key] for key in ("n_items", "n_annotators", "n_annotations"))
+    named = {"n_without_annotation": "without annotation", "n_rejected": "refused"}
+    left_out = [f"{agreement[key]} {name}" for key, name in named.items() if agreement.get(key)]
     return [
         "{} items, {} annotators, {} annotations".format(*counts),
+        *([f"rows left out: {', '.join(left_out)}"] if left_out else []),
         f"Krippendorff's alpha ({agreement['alpha']['level']}): {interval_text(agreement['alpha'])}",
         f"items whose annotators disagree: {interval_text(agreement['share_disagreeing'])}",
         f"acceptance: {interval_text({'value': agreement['acceptance_rate']})}",

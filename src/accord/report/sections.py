@@ -111,6 +111,7 @@ def _agreement_table(agreement: Mapping[str, Any]) -> Table:
         ("share of items with disagreement", interval_of(agreement["share_disagreeing"])),
         ("items whose majority is tied", agreement["majority_ties"]),
         ("mean acceptance", number(agreement["acceptance_rate"])),
+        ("rows without an annotation", agreement.get("n_without_annotation")),
         ("rows that were refused", agreement.get("n_rejected")),
     ]
     caption = (
