@@ -15,7 +15,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 
 from accord.artifacts import read_json, write_jsonl
 from accord.calibration.settings import TuneSettings
-from accord.calibration.tune import TuneExample, _encoded, reference_token_loss, token_losses, tune_stage
+from accord.calibration.tune import TuneExample, _encoded, reference_token_loss, token_losses, tune_stage, validation
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.logps import target_logps
@@ -361,3 +361,23 @@ def scratch_settings(kind: str, **changes: Any) -> TuneSettings:
         eval_every=3,
     )
     return dataclasses.replace(base, **changes)
+
+
+class StrategyReader(TableReader):
+    """The first token of a completion is given, and token 2 stands in no text."""
+
+    forbidden_tokens = (2,)
+
+    def loss_positions(self, completion_ids: Sequence[int]) -> range:
+        return range(1, len(completion_ids))
+
+
+def test_a_strategy_is_learnt_but_does_not_count_in_perplexity() -> None:
+    """Rows (¼, ¼, ½) and (½, ¼, ¼), completion 2 0: learnt −ln ½ − ln ½; of the text alone −ln (½ / ¾), one token."""
+    reader = StrategyReader(torch.tensor([[0.25, 0.25, 0.5], [0.5, 0.25, 0.25]]).log())
+    batch = [example("a", [[2, 0]])]
+    found = validation(reader, batch, micro_batch_size=1)
+    assert (found.learnt.mean, found.learnt.n_tokens[0]) == (pytest.approx(math.log(2), rel=1e-6), 2)
+    assert (found.text.mean, found.text.n_tokens[0]) == (pytest.approx(math.log(1.5), rel=1e-6), 1)
+    loss = reference_token_loss(reader, batch, label_smoothing=0.0)
+    assert (float(loss.loss), loss.weight) == (pytest.approx(math.log(4), rel=1e-6), 2)
