@@ -23,6 +23,7 @@ def report(
     notes: Path | None = None,
     sweep: Path | None = None,
     votes: Path | None = None,
+    paper: Path | None = None,
     settings: Annotated[ReportSettings, SETTINGS] = DEFAULTS,
     common: Annotated[StageOptions, COMMON],
 ) -> None:
@@ -39,6 +40,7 @@ def report(
         notes: A Markdown file to show at the end; its first paragraph also stands at the top.
         sweep: Folder OUT/sweep/FINGERPRINT of a sweep; give its OUT/sweep_evaluation/FINGERPRINT as evaluation.
         votes: Folder OUT/sweep_votes/FINGERPRINT of a sweep: its preference models compared.
+        paper: Folder OUT/paper/FINGERPRINT of a table or figure of the paper, which needs nothing else.
     """
     from accord.report.render import ReportInputs, report_stage
 
@@ -53,6 +55,7 @@ def report(
         notes=notes,
         sweep=sweep,
         votes=votes,
+        paper=paper,
     )
     finished = run_stage(report_stage, inputs, settings=settings, common=common)
     show_stage(finished, as_json=common.json, then=f"open {finished.folder / 'report.html'}")
