@@ -31,7 +31,7 @@ def toy_generator(folder: Path, base: Path, changes: dict[str, Any]) -> Path:
     """A run file over one of the shipped generators at scale full, with toy models and everything small."""
     model = {"model": save_tiny_seq2seq(folder / "bart"), "generator_kind": "auto"}
     fit = {**FIT, "model": save_tiny_encoder(folder / "encoder"), "learning_rate": 1e-3}
-    values = {
+    values: dict[str, Any] = {
         "base": str(base),
         "prepare": {"n_resamples": 20},
         "fit": fit,
