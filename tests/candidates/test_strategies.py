@@ -136,6 +136,12 @@ def test_outputs_say_which_strategy_was_followed(joint_folder: str, prompts: Pat
     assert {row.strategy for row in predicted} <= set(STRATEGIES)
     assert [row.completion for row in predicted] != [row.completion for row in gold]
     assert [row.reference_logp for row in predicted] == [row.reference_logp for row in gold]
+    n_right = sum(one.strategy == other.strategy for one, other in zip(predicted, gold, strict=True))
+    shares = [read_json(tmp_path / name / "results.json")[-1] for name in ("gold", "predicted")]
+    assert [(share["name"], share["value"]) for share in shares] == [
+        ("annotated_strategies", 1.0),
+        ("annotated_strategies", n_right / 4),
+    ]
     assert read_json(tmp_path / "predicted" / "stage.json")["settings"]["strategy"] == "predicted"
     assert [row.prompt for row in gold] == [row.prompt for row in read_jsonl(prompts, PromptRow)]
 
@@ -162,6 +168,7 @@ def test_a_plain_generator_reads_the_rows_as_if_there_were_no_strategies(prompts
     )
     found = decoded(prompts, tmp_path / "with", model)
     assert [row.strategy for row in found] == [None] * 4
+    assert read_json(tmp_path / "with" / "results.json")[-1]["name"] == "padding_share"
     expected = decoded(bare, tmp_path / "without", model)
     assert [(row.completion, row.reference_logp) for row in found] == [
         (row.completion, row.reference_logp) for row in expected

@@ -187,7 +187,8 @@ def _decode(stage: Stage, rows: list[PromptRow], system: str, settings: DecodeSe
 
     batches = [[row * n_samples + sample for row in batch for sample in range(n_samples)] for batch in plan.batches]
     map_batches(stage.scratch_dir, batches, outputs_of, stage.path(OUTPUTS_FILE), label=f"Decoding {system}")
-    _write_results(stage, plan, system, n_cut_references=references.n_cut)
+    results = _counts(stage, plan, system, n_cut_references=references.n_cut) + _strategy_share(rows, asked, system)
+    write_json(stage.path("results.json"), results)
     stage.finish()
 
 
@@ -291,13 +292,20 @@ def _uniforms(prompt_names: Sequence[str], n: int, max_new_tokens: int, *, seed:
     return torch.from_numpy(np.array(draws).reshape(len(prompt_names), n, max_new_tokens))
 
 
-def _write_results(stage: Stage, plan: Plan, system: str, *, n_cut_references: int) -> None:
+def _counts(stage: Stage, plan: Plan, system: str, *, n_cut_references: int) -> list[Measurement]:
     n_empty = sum(not output.completion.strip() for output in read_jsonl(stage.path(OUTPUTS_FILE), Output))
     n_prompts = len(plan.prompt_ids)
-    results = [
+    return [
         count("empty_outputs", system, n_empty, n_prompts, "count"),
         count("cut_prompts", system, plan.n_cut, n_prompts, "count"),
         count("cut_references", system, n_cut_references, n_prompts, "count"),
         count("padding_share", system, plan.padding_share, n_prompts, "share of prompt tokens"),
     ]
-    write_json(stage.path("results.json"), results)
+
+
+def _strategy_share(rows: Sequence[PromptRow], asked: Sequence[PromptRow], system: str) -> list[Measurement]:
+    """How often the strategy that was followed is the annotated one, where a generator follows any."""
+    followed = [one.strategy == row.strategy for row, one in zip(rows, asked, strict=True) if one.strategy is not None]
+    if not followed:
+        return []
+    return [count("annotated_strategies", system, sum(followed) / len(followed), len(followed), "share of prompts")]
