@@ -35,6 +35,7 @@ CALIBRATE = CalibrateSettings(learning_rate=1e-3, epochs=2, batch_size=4, micro_
 CALIBRATIONS: dict[str, dict[str, Any]] = {
     "adapter": {"lora_dropout": 0.1},
     "all_weights": {"tuning": "full"},
+    "fresh_samples": {"objective": "rloo", "preference_model": "preference", "num_samples": 2, "max_new_tokens": 4},
 }
 RESUMED = "resumed"
 CASES = (*FITS, *CALIBRATIONS, RESUMED)
@@ -45,7 +46,8 @@ def run_all(inputs: Path, output_dir: Path) -> None:
     for name, options in FITS.items():
         _fit(inputs, output_dir / name, options)
     for name, options in CALIBRATIONS.items():
-        settings = replace(CALIBRATE, model=str(inputs / "generator"), **options)
+        paths = {key: str(inputs / options[key]) for key in ("preference_model",) if key in options}
+        settings = replace(CALIBRATE, model=str(inputs / "generator"), **(options | paths))
         calibrate_stage(inputs / "candidates.jsonl", output_dir=output_dir / name, settings=settings, seed=1)
     with suppress(KeyboardInterrupt), _interrupted_at(step=3):
         _fit(inputs, output_dir / RESUMED, FITS["full"])

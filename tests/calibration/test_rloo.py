@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import accord
 from accord.artifacts import read_json, write_jsonl
@@ -266,6 +267,22 @@ def test_resuming_equals_not_stopping(
     for name in ("results.json", "training.json", f"generator/{weights}.safetensors"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
     assert curve_without_seconds(resumed) == curve_without_seconds(whole)
+
+
+def test_micro_batches_take_the_same_path(model: str, preference: str, candidates: Path, tmp_path: Path) -> None:
+    """Four prompts at once or one at a time: the same draws, the same rewards, the same steps."""
+    one, four = (
+        calibrate_stage(
+            candidates,
+            output_dir=tmp_path / str(size),
+            settings=settings_of(model, preference, epochs=1, micro_batch_size=size, eval_every=9),
+            seed=1,
+        )
+        for size in (1, 4)
+    )
+    weights = load_file(one / "generator" / "adapter_model.safetensors")
+    for name, value in load_file(four / "generator" / "adapter_model.safetensors").items():
+        torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=1e-3)
 
 
 def test_another_objective_shows_the_acceptance_of_samples_and_trains_as_without(

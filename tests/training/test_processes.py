@@ -17,6 +17,8 @@ import two_processes
 from accord.artifacts import read_json, require_complete, write_jsonl
 from accord.data.prepare import prepare_stage
 from accord.data.settings import PrepareSettings
+from accord.preference.fit import fit_stage
+from accord.preference.settings import FitSettings
 from accord.records import CandidateSet
 from accord.training import processes
 from toys import save_tiny_causal_lm, save_tiny_encoder, toy_items, write_rows
@@ -83,6 +85,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     write_jsonl(inputs / "candidates.jsonl", toy_candidates())
     source = write_rows(inputs / "items.jsonl", toy_items(14))
     prepare_stage(source, output_dir=inputs / "items", settings=PrepareSettings(n_resamples=5), seed=0)
+    words = FitSettings(model="lexical:tfidf", n_folds=2, n_resamples=5)
+    fit_stage(inputs / "items", output_dir=inputs / "preference", settings=words, seed=0)
     port, script = free_port(), two_processes.__file__
     assert script is not None
     started = [start(number, port, script, str(inputs), str(folder / "two")) for number in range(2)]

@@ -97,8 +97,21 @@ TRAINING_ROWS: Mapping[str, tuple[str, ...]] = {
     "step kept": ("best_step",),
     "validation loss there": ("best_validation_loss",),
 }
-CURVE_NOTES = {"validation_loss": "The sum of the two losses with each run's own weights."}
-CURVES = ("validation_loss", "ranking_loss", "reference_loss", "pairwise_accuracy")
+CURVE_NOTES = {
+    "validation_loss": "What selects the step: the losses (or less the reward), with each run's own weights.",
+    "acceptance": "Of completions drawn for the validation prompts, as the preference model predicts it.",
+    "kl": "Nats by which a completion of the trained generator is likelier than it was at the start.",
+}
+CURVES = (
+    "validation_loss",
+    "ranking_loss",
+    "dpo_loss",
+    "reward",
+    "acceptance",
+    "kl",
+    "reference_loss",
+    "pairwise_accuracy",
+)
 
 
 def calibration_section(inputs: ReportInputs, settings: ReportSettings) -> Section | None:  # noqa: ARG001 -- one signature
