@@ -115,11 +115,11 @@ def test_emotions_change_the_turn_vectors_only() -> None:
 
 
 @torch.no_grad()
-def test_eager_attention_gives_the_same_numbers(tmp_path: Path) -> None:
+def test_eager_attention_gives_the_same_numbers() -> None:
     model, _ = tiny_multiesc(3)
     expected = logits(model)
     model.set_attn_implementation("eager")
-    assert_close(logits(model), expected, atol=1e-5, rtol=0)
+    assert_close(logits(model), expected, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

@@ -63,7 +63,7 @@ def test_from_a_bart_to_texts(folder: Path, capsys: pytest.CaptureFixture[str]) 
     for tuning in ("lora", "full"):
         options = f"--tuning {tuning} --lora-r 2 --lora-layers all"
         accord(f"calibrate scored.jsonl --model t --output-dir {tuning} {options} {training}")
-        accord(f"decode prompts.jsonl --model {tuning} --system s --output-dir o{tuning} {decoding}")
+        accord(f"decode prompts.jsonl --model {tuning} --system s --strategy gold --output-dir o{tuning} {decoding}")
         outputs = list(read_jsonl(folder / f"o{tuning}" / "outputs.jsonl", Output))
         assert len(outputs) == 9
         assert not any(strategy_token("Question") in output.completion for output in outputs)
@@ -75,7 +75,7 @@ def test_a_row_without_a_strategy_takes_one_line(folder: Path, capsys: pytest.Ca
     assert json.loads((folder / "m" / "summary.json").read_text()) == {"unknown": 85}
     write_jsonl(folder / "bare.jsonl", [PromptRow("p1", "i feel sad", ("why ?",))])
     capsys.readouterr()
-    assert main("decode bare.jsonl --model m --system s --output-dir o".split()) == 2
+    assert main("decode bare.jsonl --model m --system s --strategy gold --output-dir o".split()) == 2
     assert "prompt 'p1' has no strategy" in capsys.readouterr().err
 
 
