@@ -6,12 +6,16 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from accord.artifacts import read_json, require_complete
 from accord.data.prepare import prepare_stage
+from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.errors import ConfigError
 from accord.preference.fit import fit_stage
+from accord.preference.labelled import label_items
+from accord.preference.objectives import prior_logps
 from accord.preference.settings import FitSettings, ObjectiveName
 from toys import save_tiny_encoder
 
@@ -60,6 +64,20 @@ def test_mi_votes_of_two_and_three_classes(
     losses = [row["value"] for row in read_json(folder / "results.json") if row["name"] == "log_loss"]
     assert losses
     assert np.isfinite(losses).all()
+
+
+def test_priors_of_the_released_code(mi: dict[str, Path]) -> None:
+    """0.1 for each of three classes: two votes that agree are 2.1/2.3 = 0.913, four 4.1/4.3 = 0.953; one relational and
+    one non-adherent are (1.1, 0.1, 1.1)/2.3.
+    """
+    prepared = load_prepared(mi["labels"])
+    found = label_items(prepared, annotators=(), by_label=True, objective="dpm_rq")
+    votes = torch.tensor(found.votes, dtype=torch.float64)
+    priors = dict(zip(found.ids, prior_logps(votes, smoothing=0.1).exp().tolist(), strict=True))
+    assert found.classes == ("relational", "adherent", "non-adherent")
+    assert priors["103-3"] == pytest.approx([2.1 / 2.3, 0.1 / 2.3, 0.1 / 2.3])
+    assert priors["102-2"] == pytest.approx([0.1 / 4.3, 0.1 / 4.3, 4.1 / 4.3])
+    assert priors["101-3"] == pytest.approx([1.1 / 2.3, 0.1 / 2.3, 1.1 / 2.3])
 
 
 @pytest.mark.parametrize("objective", ["soft_kl", "dpm_rq"])
