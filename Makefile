@@ -2,6 +2,7 @@
 #   make demo        the whole chain on the embedded sample, ends with a report (runs/demo/)
 #   make demo-study  the pre-declared study: five seeds, test prompts read once (long)
 #   make simulation  which objective finds the true shares where they are known (long)
+#   make bench       every benchmark against its peer, and the tables of docs/performance.md (about 25 minutes)
 #   make test        all quick tests      make test-all   the slow ones as well
 #   make check       formatting, lint, strict types, documentation
 #   make docs        regenerate docs/command-line.md, build site/
@@ -24,10 +25,10 @@ $(error accord needs Python 3.11 or newer; $(PYTHON) is $(or $(FOUND),not a Pyth
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-study simulation test test-all check docs clean clean-venv
+.PHONY: help setup demo demo-study simulation bench test test-all check docs clean clean-venv
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -49,6 +50,11 @@ demo-study: $(STAMP)
 
 simulation: $(STAMP)
 	$(BIN)/python -m accord.recovery.simulation configs/simulation.yaml --output-dir runs/simulation
+
+# Peers get environments of their own under benchmarks/.venvs. For the growth of time and memory:
+# .venv/bin/python -m benchmarks.run_all --growth
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.run_all
 
 # One thread per test process: two processes share two cores.
 test test-all: export OMP_NUM_THREADS := 1

@@ -59,12 +59,16 @@ class Claim:
         return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
-def read_arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
-    """The flags every benchmark has; OpenMP's threads are set before torch is imported."""
+def read_arguments(description: str | None, *, rounds: int, size: str | None = None) -> argparse.Namespace:
+    """The flags every benchmark has.
+
+    Args:
+        size: what --size counts, e.g. "pairs"; None: the work has one size, and there is no such flag.
+    """
     parser = build_parser(description, rounds=rounds)
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
-    return arguments
+    if size is not None:
+        parser.add_argument("--size", type=int, default=None, help=f"{size} at scale 1 instead of the claim's own")
+    return parser.parse_args()
 
 
 def build_parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:

@@ -43,8 +43,8 @@ FREQUENCY_TOLERANCE = 1e-6
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, rounds=1)
-    n_items = 400 if arguments.smoke else N_ITEMS * arguments.scale
+    arguments = read_arguments(__doc__, rounds=1, size="items")
+    n_items = (400 if arguments.smoke else arguments.size or N_ITEMS) * arguments.scale
     with tempfile.TemporaryDirectory() as folder:
         claims = [compared(path, n_items, arguments) for path in write_files(Path(folder), n_items)]
     finish(claims, arguments)
@@ -79,7 +79,7 @@ def compared(path: Path, n_items: int, arguments: Any) -> Claim:
         agree=agreement(found["accord"], found["peer"]) if peers else {},
         settings={"annotations": n_items * PER_ITEM, "items": n_items, "resamples": N_RESAMPLES},
         floor=FLOORS[path.suffix],
-        memory={"accord": peak_of(own)} | ({"peer": peak_of(peers)} if peers else {}),
+        memory={"ours": peak_of(own)} | ({"peer": peak_of(peers)} if peers else {}),
     )
 
 

@@ -1,8 +1,8 @@
 """All n-gram metrics together against the libraries that define them, one after another (docs/metrics.md).
 
-    OMP_NUM_THREADS=1 python benchmarks/metrics.py                 # 10,000 texts with 3 references each, 3 rounds
-    OMP_NUM_THREADS=1 python benchmarks/metrics.py --n 300 --rounds 2
-    python benchmarks/metrics.py --n 300 --meteor                  # how far the three METEORs are apart
+    OMP_NUM_THREADS=1 python -m benchmarks.metrics                 # 10,000 texts with 3 references each, 3 rounds
+    OMP_NUM_THREADS=1 python -m benchmarks.metrics --n 300 --rounds 2
+    python -m benchmarks.metrics --n 300 --meteor                  # how far the three METEORs are apart
 
 Both sides get the same texts in memory, in one process, on one thread, and have their modules imported and warmed up
 before. First the numbers are compared, of the corpus and of every text; only if all agree is the time of any worth
@@ -17,6 +17,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from accord.demo.pack import load_pack
 from accord.evaluation.evaluate import evaluate_texts
 from accord.evaluation.metrics.wordnet import FOLDER_VARIABLE, load_wordnet
 from accord.evaluation.settings import EvaluateSettings
+from benchmarks.claims import Claim, finish, versions_of
 
 Corpus = Sequence[tuple[str, tuple[str, ...]]]
 Scores = dict[str, np.ndarray]
@@ -55,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=10_000, help="texts, each with three references")
     parser.add_argument("--rounds", type=int, default=3, help="how often both sides are timed, in turn")
+    parser.add_argument("--json", type=Path, default=None, help="file to write the result to")
     parser.add_argument("--meteor", action="store_true", help="only compare METEOR with METEOR 1.5, which needs Java")
     arguments = parser.parse_args()
     corpus = build_corpus(arguments.n)
@@ -67,11 +70,16 @@ def main() -> None:
     check_memory(corpus)
     check_numbers(ours(corpus), libraries(corpus))
     times = [(seconds(ours, corpus), seconds(libraries, corpus)) for _ in range(arguments.rounds)]
-    ratios = sorted(theirs / own for own, theirs in times)
-    for name, column in (("accord", 0), ("libraries", 1)):
-        taken = sorted(row[column] for row in times)
-        print(f"{name:>10}: {statistics.median(taken):8.2f} s (from {taken[0]:.2f} to {taken[-1]:.2f})")
-    print(f"{'ratio':>10}: {statistics.median(ratios):8.1f}   (from {ratios[0]:.1f} to {ratios[-1]:.1f})")
+    claim = Claim(
+        claim="n-gram metrics",
+        peer="the libraries that define them",
+        versions=versions_of("sacrebleu", "nltk", "rouge-score", "pycocoevalcap"),
+        ours_seconds=[own for own, _ in times],
+        peer_seconds=[theirs for _, theirs in times],
+        agree={"numbers that differ in the tenth digit": 0},
+        settings={"texts": len(corpus), "references of each": N_REFERENCES},
+    )
+    finish([claim], argparse.Namespace(json=arguments.json, scale=1))
 
 
 def compare_meteors(corpus: Corpus) -> None:

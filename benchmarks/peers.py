@@ -122,6 +122,9 @@ class Peer:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:

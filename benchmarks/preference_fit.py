@@ -51,7 +51,7 @@ class Work(NamedTuple):
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, rounds=1)
+    arguments = read_arguments(__doc__, rounds=1, size="items")
     torch.set_num_threads(arguments.threads)
     claims: list[Claim] = []
     for tuning in TUNINGS:
@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def work_of(tuning: str, arguments: Any) -> Work:
-    """The work of the claim, times the scale."""
+    """The work of the claim, or of the size asked for, times the scale."""
     if arguments.smoke:
-        return Work(64, 2 if tuning == "head" else 1)
+        return Work(64 * arguments.scale, 2 if tuning == "head" else 1)
     if tuning == "head":
-        return Work(HEAD_ITEMS * arguments.scale, HEAD_EPOCHS)
-    return Work(len(training_items(None).pairs) * arguments.scale, 1)
+        return Work((arguments.size or HEAD_ITEMS) * arguments.scale, HEAD_EPOCHS)
+    return Work((arguments.size or len(training_items(None).pairs)) * arguments.scale, 1)
 
 
 def compared(tuning: str, work: Work, arguments: Any) -> list[Claim]:
@@ -104,7 +104,7 @@ def described(
             "threads": arguments.threads,
             "peer's micro-batch": micro_batch_size,
         },
-        memory={"accord": peak_of(own)} | ({"peer": peak_of(peers)} if peers else {}),
+        memory={"ours": peak_of(own)} | ({"peer": peak_of(peers)} if peers else {}),
     )
     claims = [claim(claim=f"preference fit: {name}", ours_seconds=seconds_of(own), floor=FLOORS[ours.tuning])]
     if "cached" in runs:

@@ -60,9 +60,9 @@ class RunningPeer(NamedTuple):
 
 
 def main() -> None:
-    arguments = read_arguments(__doc__, rounds=2)
+    arguments = read_arguments(__doc__, rounds=2, size="pairs")
     torch.set_num_threads(arguments.threads)
-    n_pairs = 24 if arguments.smoke else N_PAIRS * arguments.scale
+    n_pairs = (24 if arguments.smoke else arguments.size or N_PAIRS) * arguments.scale
     with tempfile.TemporaryDirectory() as folder:
         write_models(Path(folder))
         judge = load_preference_model(Path(folder) / "accord")
@@ -103,7 +103,7 @@ def measure(
         agree={},
         settings={"texts": texts, "pairs": len(pairs), "threads": arguments.threads},
         floor=FLOOR,
-        memory={"accord": peak_of(ours)},
+        memory={"ours": peak_of(ours)},
         measured=against_the_encoder(judge, pairs, float(np.median(seconds_of(ours)))),
     )
     if not peers:

@@ -21,6 +21,9 @@ from accord.training.batches import token_budget_batches
 from accord.training.processes import own_share, sum_over_processes
 
 MAX_TOKENS_PER_BATCH = 8192
+CPU_TOKENS_PER_BATCH = 1024
+"""A CPU multiplies matrices of so many rows at its full rate; larger batches only leave its caches and pad more
+(docs/performance.md)."""
 
 
 class AcceptancePrediction(NamedTuple):
@@ -211,13 +214,15 @@ def encode_rows(
     """The encoder's vector of each row [rows, D], in the order given, without gradient.
 
     Args:
+        max_tokens: padded tokens in one batch, at most; on a CPU `CPU_TOKENS_PER_BATCH` where that is less.
         among_processes: each process encodes its share of the batches, and all get all vectors; every process must
             call this with the same rows. The same vectors as by one process, bit for bit.
     """
     model.eval()
     device = next(model.parameters()).device
     vectors = torch.zeros(len(rows), model.encoder.config.hidden_size, device=device)
-    batches = token_budget_batches([len(row.ids) for row in rows], max_tokens=max_tokens)
+    budget = min(max_tokens, CPU_TOKENS_PER_BATCH) if device.type == "cpu" else max_tokens
+    batches = token_budget_batches([len(row.ids) for row in rows], max_tokens=budget)
     with torch.inference_mode(), progress("Encoding texts", len(rows)) as advance:
         for batch in own_share(batches) if among_processes else batches:
             inputs = collate([rows[number] for number in batch], **collate_options(tokenizer))

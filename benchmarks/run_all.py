@@ -1,0 +1,156 @@
+"""Every benchmark, one after another, and the tables and plots of docs/performance.md made of what they wrote.
+
+    make bench                                     # all claims; the machine should do nothing else
+    python -m benchmarks.run_all --growth          # accord alone at 1, 4 and 16 times the work
+    python -m benchmarks.run_all --only scoring    # one script; the other rows come from the last run's files
+    python -m benchmarks.run_all --smoke           # do they run and agree? Tiny sizes; the page stays as it is
+
+Results lie in runs/bench as one JSON file a script. The page is rewritten between its markers alone.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import SCALES
+from benchmarks.machine import describe_machine
+from benchmarks.peers import ROOT
+from benchmarks.performance_page import render_claims, render_growth, render_machine, rewrite
+from benchmarks.performance_plot import draw_growth
+
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    "candidates": (),
+    "calibration_step": (),
+    "calibration_rl": (),
+    "scoring": (),
+    "preference_fit": (),
+    "data_path": (),
+    "startup": (),
+    "metrics": ("--n", "2000", "--rounds", "2"),
+}
+"""Script -> its flags; each takes --json."""
+LOADS = ("rating_load",)
+"""Scripts that hold accord against a limit of its own and write text."""
+GROWTH: dict[str, tuple[str, ...]] = {
+    "candidates": ("--shapes", "t5-small", "--grow", "prompts"),
+    "calibration_step": (),
+    "scoring": ("--size", "250"),
+    "preference_fit": ("--size", "128"),
+    "data_path": ("--size", "12500"),
+}
+"""Script -> the flags of its work at scale 1, chosen so that 16 times as much ends within minutes."""
+OUTPUT_DIR = ROOT / "runs" / "bench"
+PAGE = ROOT / "docs" / "performance.md"
+PLOT = ROOT / "docs" / "images" / "growth.svg"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[*SCRIPTS, *LOADS], default=None, help="these scripts")
+    parser.add_argument("--growth", action="store_true", help="measure the growth of time and memory instead")
+    parser.add_argument("--rounds", type=int, default=None, help="instead of each script's own")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, no page")
+    parser.add_argument("--page", action="store_true", help="run nothing, rewrite the page from the last results")
+    arguments = parser.parse_args()
+    folder = OUTPUT_DIR / "smoke" if arguments.smoke else OUTPUT_DIR
+    failed: list[str] = []
+    if not arguments.page:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_machine(folder)
+        failed = run_growth(folder, arguments) if arguments.growth else run_claims(folder, arguments)
+    if not arguments.smoke:
+        write_page(folder)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; their rows are those of the last run that did not fail")
+
+
+def run_claims(folder: Path, arguments: argparse.Namespace) -> list[str]:
+    """Run the scripts; the names of those that failed."""
+    rounds = () if arguments.rounds is None else ("--rounds", str(arguments.rounds))
+    smoke = ("--smoke",) if arguments.smoke else ()
+    names = arguments.only or [*SCRIPTS, *LOADS]
+    failed = []
+    for name in names:
+        if name in LOADS:
+            is_done = arguments.smoke or run_load(name, folder)
+        elif not (ROOT / "benchmarks" / f"{name}.py").exists():
+            is_done = False
+        else:
+            flags = ("--n", "60", "--rounds", "1") if name == "metrics" and smoke else (*SCRIPTS[name], *smoke)
+            is_done = run(name, (*flags, *rounds, "--json", str(folder / f"{name}.json")))
+        if not is_done:
+            failed.append(name)
+    return failed
+
+
+def run_growth(folder: Path, arguments: argparse.Namespace) -> list[str]:
+    """Run accord's side at every scale; the names of those that failed."""
+    failed = []
+    for name, flags in GROWTH.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        for scale in SCALES:
+            path = growth_path(folder, name, scale)
+            size = ("--smoke",) if arguments.smoke else flags
+            if not run(name, (*size, "--ours", "--rounds", "1", "--scale", str(scale), "--json", str(path))):
+                failed.append(f"{name} at scale {scale}")
+    return failed
+
+
+def run(name: str, flags: Sequence[str]) -> bool:
+    """One script as a process of its own; whether it ended well."""
+    print(f"--- benchmarks.{name} {' '.join(flags)}", flush=True)
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *flags], cwd=ROOT, check=False)
+    print(f"--- {time.perf_counter() - started:.0f} s, exit status {done.returncode}", flush=True)
+    return done.returncode == 0
+
+
+def run_load(name: str, folder: Path) -> bool:
+    """A script that prints what it found; kept as text."""
+    print(f"--- benchmarks.{name}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    print(done.stdout + done.stderr, flush=True)
+    if done.returncode == 0:
+        (folder / f"{name}.txt").write_text(done.stdout, encoding="utf-8")
+    return done.returncode == 0
+
+
+def write_machine(folder: Path) -> None:
+    """The machine's limits, measured before anything else runs, and the day."""
+    found = {**describe_machine(), "date": datetime.now(UTC).date().isoformat()}
+    (folder / "machine.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def write_page(folder: Path) -> None:
+    """The tables between the page's markers, and the plot, from whatever results there are."""
+    machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
+    claims = [claim for name in SCRIPTS for claim in claims_of(folder / f"{name}.json")]
+    growth = [claim for name in GROWTH for scale in SCALES for claim in claims_of(growth_path(folder, name, scale))]
+    parts: dict[str, str] = {"machine": render_machine(machine)}
+    if claims:
+        parts["claims"] = render_claims(claims)
+    if growth:
+        parts["growth"] = render_growth(growth)
+        draw_growth(growth, PLOT)
+    rewrite(PAGE, parts)
+
+
+def growth_path(folder: Path, name: str, scale: int) -> Path:
+    return folder / "growth" / f"{name}-{scale}.json"
+
+
+def claims_of(path: Path) -> list[Mapping[str, Any]]:
+    """The claims of a result file; none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()
