@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from accord.artifacts import read_json
+from accord.artifacts import read_json, read_jsonl
+from accord.records import Output
 from accord.report.folders import read_rows
 from accord.sweep.paper import PaperRun, run_paper
 from accord.sweep.paper_plan import read_paper
 from toys import save_tiny_seq2seq, write_toy_run
+
+pytestmark = pytest.mark.slow
 
 TABLE = """\
 layout: table1
@@ -29,6 +33,17 @@ generators:
   generate: {model: SEQ2SEQ}
   calibrate: {model: SEQ2SEQ, tuning: full}
   decode: {model: SEQ2SEQ}
+"""
+RATED = """\
+layout: table2
+rows:
+- {name: Aligned_major, fit.objective: majority}
+- {name: Aligned_d-PM, fit.objective: dpm_rq}
+n_rated: 2
+evaluate: {metrics: [length], n_resamples: 50}
+seeds: [0]
+generators:
+- {name: Llama, base: toy.yaml, published: MultiESC}
 """
 
 
@@ -91,3 +106,39 @@ def test_every_seed_stands_by_itself_and_the_table_is_their_mean(table: tuple[Pa
     for metric in ("acceptance", "bleu_1", "length"):
         mean = sum(row[metric] for row in found) / 2
         assert levels["Llama", metric, "Aligned_d-PM"] == pytest.approx(mean)
+
+
+def test_a_rating_table_ends_with_a_study_and_is_filled_by_its_ratings(
+    table: tuple[PaperRun, list[str]],  # whose stages it shares
+    folder: Path,
+) -> None:
+    path = folder / "table2.yaml"
+    path.write_text(RATED)
+    run = run_paper(read_paper(path), output_dir=folder / "out", say=lambda _: None)
+    assert run.study == folder / "out" / "study-table2"
+    assert (run.study / "study.sqlite").is_file()
+    found = [list(read_jsonl(path, Output)) for path in (folder / "out" / "rated_outputs").glob("*/outputs.jsonl")]
+    assert sorted(rows[0].system for rows in found) == ["Aligned_d-PM", "Aligned_major", "Base"]
+    assert len({tuple(row.id for row in rows) for rows in found}) == 1  # the same prompts for all
+    assert {len(rows) for rows in found} == {2}
+    assert "this run" not in (run.report / "tables" / "table2.csv").read_text()
+
+    labels = {"Base": "2", "Aligned_major": "3", "Aligned_d-PM": "5"}
+    ratings = [
+        {"id": f"{row.id}#{row.system}", "prompt_id": row.id, "prompt": row.prompt, "completion": row.completion}
+        | {"system": row.system, "group": row.group}
+        | {"annotations": [{"annotator": a, "label": labels[row.system], "question": "overall"} for a in "abc"]}
+        for rows in found
+        for row in rows
+    ]
+    (folder / "ratings.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in ratings))
+    path.write_text("ratings: ratings.jsonl\n" + RATED)
+    rated = run_paper(read_paper(path), output_dir=folder / "out", say=lambda _: None)
+    assert rated.study is None
+    lines = (rated.report / "report.md").read_text().splitlines()
+    ours = [line.split(" | ") for line in lines if "| this run |" in line]
+    assert [(cells[1], cells[6].split(" ")[0]) for cells in ours] == [
+        ("Base", "2.000"),
+        ("Aligned_major", "3.000"),
+        ("Aligned_d-PM", "5.000"),
+    ]

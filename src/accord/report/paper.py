@@ -56,15 +56,15 @@ class Paper(NamedTuple):
 
 
 def read_paper_folder(folder: Path) -> Paper:
-    """The folder's numbers by generator, metric and system."""
+    """The folder's numbers by generator, metric and system; of a rating table those of ratings alone."""
     described = read_json(folder / "paper.json")
+    layout = LAYOUTS[described["layout"]]
     levels, tests = {}, {}
-    for row in null_as_nan(read_json(folder / "results.json")):
+    for row in _shown(read_json(folder / "results.json"), layout):
         found = msgspec.convert({key: value for key, value in row.items() if key != "generator"}, Measurement)
         levels[row["generator"], found.name, found.system] = found
-    for row in null_as_nan(read_json(folder / "comparisons.json")):
+    for row in _shown(read_json(folder / "comparisons.json"), layout):
         tests[row["generator"], row["name"], row["system"]] = row
-    layout = LAYOUTS[described["layout"]]
     return Paper(
         folder,
         layout,
@@ -75,6 +75,11 @@ def read_paper_folder(folder: Path) -> Paper:
         levels,
         tests,
     )
+
+
+def _shown(rows: Any, layout: Layout) -> list[Row]:
+    metrics = {column.metric for column in layout.columns}
+    return [row for row in null_as_nan(rows) if not layout.form or row["name"] in metrics]
 
 
 def _of_paper(build: Callable[[Paper], Section | None]) -> Callable[[ReportInputs, ReportSettings], Section | None]:

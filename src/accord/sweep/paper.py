@@ -28,7 +28,8 @@ BASE_SYSTEM = "base"
 
 
 class PaperRun(NamedTuple):
-    """The folders a paper file ends with. `study`: of a rating table; `failed`: "GENERATOR: ROW, seed S" -> why."""
+    """The folders a paper file ends with. `study`: of a rating table without ratings; `failed`: "MODEL: ROW, seed S" ->
+    why."""
 
     paper: Path
     report: Path
@@ -54,7 +55,8 @@ def run_paper(plan: PaperPlan, *, output_dir: Path, say: Callable[[str], None] |
         if not runs:
             raise AccordError(f"Every run of {generator.name} failed. {failures(of_generator)}")
         found.append(_finished(plan, generator, next(iter(settings.values())).evaluate, runs, output_dir))
-    study = _study(plan, found[0], output_dir) if LAYOUTS[plan.layout].form else None
+    is_to_be_rated = LAYOUTS[plan.layout].form and plan.ratings is None
+    study = _study(plan, found[0], output_dir) if is_to_be_rated else None
     paper = paper_stage(plan, found, list(failed), output_dir=output_dir / "paper" / "{fingerprint}")
     report = report_stage(
         ReportInputs(paper=paper),
