@@ -1,7 +1,7 @@
 """What each of the processes does that tests/training/test_processes.py starts: `python two_processes.py INPUTS OUT`.
 
-Every case fits or calibrates a toy with dropout; alone it must leave what several processes leave. The last one is
-interrupted at a step and taken up again. At the end all of them must hear of an error that only the main one meets.
+Every case fits, calibrates or tunes a toy with dropout; alone it must leave what several processes leave. The last one
+is interrupted at a step and taken up again. At the end all of them must hear of an error that only the main one meets.
 """
 
 import sys
@@ -13,7 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 from accord.calibration.calibrate import calibrate_stage
-from accord.calibration.settings import CalibrateSettings
+from accord.calibration.settings import CalibrateSettings, TuneSettings
+from accord.calibration.tune import tune_stage
 from accord.errors import ArtifactError
 from accord.preference.fit import fit_stage
 from accord.preference.settings import FitSettings
@@ -37,8 +38,14 @@ CALIBRATIONS: dict[str, dict[str, Any]] = {
     "all_weights": {"tuning": "full"},
     "fresh_samples": {"objective": "rloo", "preference_model": "preference", "num_samples": 2, "max_new_tokens": 4},
 }
+TUNED = "tuned"
+TUNE = TuneSettings(
+    model="scratch:t5", scratch_width=32, scratch_layers=1, scratch_vocabulary=280, max_prompt_tokens=40,
+    max_reference_tokens=30, learning_rate=1e-3, epochs=2, batch_size=3, micro_batch_size=1, eval_every=2,
+    label_smoothing=0.1,
+)  # fmt: skip
 RESUMED = "resumed"
-CASES = (*FITS, *CALIBRATIONS, RESUMED)
+CASES = (*FITS, *CALIBRATIONS, TUNED, RESUMED)
 
 
 def run_all(inputs: Path, output_dir: Path) -> None:
@@ -49,6 +56,7 @@ def run_all(inputs: Path, output_dir: Path) -> None:
         paths = {key: str(inputs / options[key]) for key in ("preference_model",) if key in options}
         settings = replace(CALIBRATE, model=str(inputs / "generator"), **(options | paths))
         calibrate_stage(inputs / "candidates.jsonl", output_dir=output_dir / name, settings=settings, seed=1)
+    tune_stage(inputs / "candidates.jsonl", output_dir=output_dir / TUNED, settings=TUNE, seed=1)
     with suppress(KeyboardInterrupt), _interrupted_at(step=3):
         _fit(inputs, output_dir / RESUMED, FITS["full"])
     assert (output_dir / RESUMED / "scratch").is_dir(), "the run was not interrupted"

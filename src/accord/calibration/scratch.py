@@ -61,6 +61,11 @@ class ScratchSize(NamedTuple):
     def n_heads(self) -> int:
         return self.width // HEAD_WIDTH
 
+    @property
+    def init_std(self) -> float:
+        """Weights keep the size of what passes through them; the usual 0.02 suits a width of a thousand and more."""
+        return float(self.width**-0.5)
+
 
 def scratch_kind(name: str) -> ScratchKind | None:
     """The kind of `scratch:NAME`; None for any other model.
@@ -177,6 +182,7 @@ def _like_bart(size: ScratchSize) -> dict[str, Any]:
         "eos_token_id": END_ID,
         "decoder_start_token_id": START_ID,
         "forced_eos_token_id": None,
+        "init_std": size.init_std,
     }
 
 
@@ -202,6 +208,7 @@ def _gpt2(size: ScratchSize) -> Any:
         n_layer=size.layers,
         n_head=size.n_heads,
         n_positions=size.positions,
+        initializer_range=size.init_std,
         pad_token_id=PAD_ID,
         bos_token_id=START_ID,
         eos_token_id=END_ID,
