@@ -101,6 +101,21 @@ def test_the_best_becomes_likelier_than_the_worst(tuning: Any, tmp_path: Path) -
     assert found["reference_loss", "calibrated"] < found["reference_loss", "base"]
 
 
+@pytest.mark.parametrize("save", [save_tiny_causal_lm, save_tiny_seq2seq])
+def test_prompts_without_a_pair_and_without_references_teach_nothing(save: Any, tmp_path: Path) -> None:
+    """Whole micro-batches of them: the steps are those of the prompts that have a pair."""
+    model = save(tmp_path / "model")
+    rows = [
+        msgspec.structs.replace(row, references=(), scores=row.scores if row.id in ("p0", "p3") else (0.5,) * 6)
+        for row in own_rows(model, 8)
+    ]
+    write_jsonl(tmp_path / "candidates.jsonl", rows)
+    settings = settings_of(model, epochs=1, micro_batch_size=1, reference_weight=0.0)
+    folder = calibrate_stage(tmp_path / "candidates.jsonl", output_dir=tmp_path / "out", settings=settings, seed=1)
+    found = {(row["name"], row["system"]): row["value"] for row in read_json(folder / "results.json")}
+    assert found["dpo_loss", "base"] == pytest.approx(math.log(2) / 2, abs=1e-4)  # one of two validation prompts
+
+
 def test_candidates_of_another_generator_are_refused(tmp_path: Path) -> None:
     model = save_tiny_causal_lm(tmp_path / "model")
     write_jsonl(tmp_path / "candidates.jsonl", toy_rows())
