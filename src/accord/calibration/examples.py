@@ -132,12 +132,20 @@ def encode_rows(
 ) -> list[Example]:
     """Token ids of every row. A prompt that is too long loses its beginning, which is counted and logged."""
     examples = [_encoded(row, generator, max_prompt_tokens, score_control, seed) for row in rows]
-    n_cut = sum(example.n_cut > 0 for example in examples)
-    if n_cut:
-        logger.warning(
-            "%d of %d prompts are longer than %d tokens and lost their beginning.", n_cut, len(rows), max_prompt_tokens
-        )
+    log_cut_prompts([example.n_cut for example in examples], max_prompt_tokens=max_prompt_tokens)
     return examples
+
+
+def log_cut_prompts(n_cut: Sequence[int], *, max_prompt_tokens: int) -> None:
+    """Say how many prompts lost tokens; `n_cut` is how many each of them lost."""
+    n_prompts_cut = sum(n > 0 for n in n_cut)
+    if n_prompts_cut:
+        logger.warning(
+            "%d of %d prompts are longer than %d tokens and lost their beginning.",
+            n_prompts_cut,
+            len(n_cut),
+            max_prompt_tokens,
+        )
 
 
 def require_references(examples: Sequence[Example], *, ranking_weight: float, reference_weight: float) -> None:

@@ -5,7 +5,6 @@ the validation loss -> the model, its curve, and its loss and perplexity before 
 candidates: the same loop and the same log-probabilities.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from accord.artifacts import Stage, open_stage, settings_dict, write_json, write_jsonl
 from accord.calibration.adapter import SAVE, TUNED, require_trainable
 from accord.calibration.before_after import before_after
-from accord.calibration.examples import TrainDev, group_of, micro_batches, train_dev_rows
+from accord.calibration.examples import TrainDev, group_of, log_cut_prompts, micro_batches, train_dev_rows
 from accord.calibration.scratch import ScratchSize, scratch_kind, scratch_positions, write_scratch_model
 from accord.calibration.settings import TuneSettings
 from accord.calibration.trained_part import trained_part
@@ -39,8 +38,6 @@ from accord.training.processes import device, from_main
 
 VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "dev")
-
-logger = logging.getLogger(__name__)
 
 
 class TuneExample(NamedTuple):
@@ -332,14 +329,7 @@ def _encoded(rows: Sequence[PromptRow], generator: Generator, settings: TuneSett
         for row, ids, prompt_ids, found in zip(rows, whole, kept, references, strict=True)
         if any(found.ids[0])
     ]
-    n_cut = sum(example.n_cut > 0 for example in examples)
-    if n_cut:
-        logger.warning(
-            "%d of %d prompts are longer than %d tokens and lost their beginning.",
-            n_cut,
-            len(examples),
-            settings.max_prompt_tokens,
-        )
+    log_cut_prompts([example.n_cut for example in examples], max_prompt_tokens=settings.max_prompt_tokens)
     return examples
 
 
