@@ -58,7 +58,7 @@ from accord.records import Measurement
 from accord.training.loop import TrainingResult
 from accord.training.processes import device, from_main
 
-VERSION = 6
+VERSION = 7
 LEAST_SPREAD = 0.02
 """Of a trained encoder's features, as a share of their mean: dividing by less multiplies rounding errors, which shows
 where the head's weights are rounded anew (`accord export reward`). builtin:minilm has no such feature."""

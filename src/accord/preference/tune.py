@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,14 @@ from accord.preference.objectives import (
 )
 from accord.preference.predict import collate_options, encode_rows
 from accord.randomness import keyed_rng, keyed_seed
-from accord.training.batches import step_indices, steps_per_epoch
+from accord.training.batches import least_padded_batches, step_indices, steps_per_epoch
 from accord.training.loop import LossSum, TrainingResult, train
 from accord.training.processes import sum_over_processes
 
 EMA_DECAY = 0.95
+BATCH_COST = {"cpu": 32}
+"""Device -> what a micro-batch costs beside its tokens, in tokens; where none is said, they are as large as they may
+be (docs/performance.md)."""
 
 logger = logging.getLogger("accord")
 
@@ -199,7 +203,8 @@ def train_encoder(
     """Train the head, and whatever of the rest requires gradients: adapters (merged at the end), a prefix, or all.
 
     The head starts at the base rate.
-    Within a step items stand in order of length, so that little is padded; but chunks stay those of the random order.
+    Within a step items stand in order of length and are cut so that little is padded, into micro-batches of at most
+    `micro_batch_size`; but chunks stay those of the random order.
 
     Args:
         dtype: bfloat16 casts the training passes through the encoder; what checkpoints are selected on is float32.
@@ -216,11 +221,16 @@ def train_encoder(
         chosen = [text.rows[row] for row in rows]
         return model.head(encode_rows(model, chosen, text.tokenizer, text.batch_tokens, among_processes=True))
 
-    def by_length(rows: np.ndarray) -> np.ndarray:
-        return rows[np.argsort([-len(text.rows[row].ids) for row in rows], kind="stable")]
+    def by_length(rows: np.ndarray) -> list[np.ndarray]:
+        batches = least_padded_batches(
+            [len(text.rows[row].ids) for row in rows],
+            max_rows=plan.schedule.micro_batch_size,
+            batch_cost=BATCH_COST.get(device.type, sys.maxsize),
+        )
+        return [rows[batch] for batch in batches]
 
-    in_order = None if plan.normaliser.startswith("chunk:") else by_length
-    result = _train(model, outputs_of, predict_rows, plan, head_learning_rate=head_learning_rate, in_order=in_order)
+    cut = None if plan.normaliser.startswith("chunk:") else by_length
+    result = _train(model, outputs_of, predict_rows, plan, head_learning_rate=head_learning_rate, cut=cut)
     if hasattr(model.encoder, "merge_and_unload"):
         model.encoder = model.encoder.merge_and_unload()
     model.eval()
@@ -260,9 +270,13 @@ def _train(
     plan: FitPlan,
     *,
     head_learning_rate: float,
-    in_order: Callable[[np.ndarray], np.ndarray] | None = None,
+    cut: Callable[[np.ndarray], list[np.ndarray]] | None = None,
 ) -> TrainingResult:
-    """Train `module`; `outputs_of` takes item numbers with graph, `predict_rows` as many as there are without."""
+    """Train `module`; `outputs_of` takes item numbers with graph, `predict_rows` as many as there are without.
+
+    Args:
+        cut: a step's items -> its micro-batches; None: in their order, all of `micro_batch_size`.
+    """
     votes, train_rows, schedule = plan.votes, plan.train_rows, plan.schedule
     n_classes = votes.shape[1]
     trained = nn.ModuleDict({"model": module})
@@ -296,7 +310,8 @@ def _train(
 
     def micro_batches_at(step: int) -> list[np.ndarray]:
         rows = train_rows[step_indices(len(train_rows), schedule.batch_size, step, seed=plan.seed)]
-        rows = rows if in_order is None else in_order(rows)
+        if cut is not None:
+            return cut(rows)
         return [
             rows[start : start + schedule.micro_batch_size] for start in range(0, len(rows), schedule.micro_batch_size)
         ]

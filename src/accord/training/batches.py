@@ -47,6 +47,32 @@ def token_budget_batches(lengths: Sequence[int], *, max_tokens: int, window: int
     return batches
 
 
+def least_padded_batches(lengths: Sequence[int], *, max_rows: int, batch_cost: int) -> list[list[int]]:
+    """Rows in order of length, longest first, cut where padded tokens + `batch_cost` for each batch are fewest.
+
+    Exact, by dynamic programming over the last cut: O(N · max_rows). Row numbers 0 … N−1, each exactly once; ties keep
+    input order.
+
+    Args:
+        max_rows: of one batch. batch_cost: what a batch costs beside its tokens, in tokens.
+    """
+    rows = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    costs, starts = [0], [0]
+    for end in range(1, len(rows) + 1):
+        cost, start = min(
+            (costs[start] + (end - start) * lengths[rows[start]] + batch_cost, start)
+            for start in range(max(0, end - max_rows), end)
+        )
+        costs.append(cost)
+        starts.append(start)
+    batches: list[list[int]] = []
+    end = len(rows)
+    while end:
+        batches.append(rows[starts[end] : end])
+        end = starts[end]
+    return batches[::-1]
+
+
 def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
     """Share of the padded tokens that are padding, in [0, 1); nan without batches."""
     padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
