@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from accord.artifacts import read_json, write_jsonl
-from accord.calibration.calibrate import calibrate_stage
+from accord.calibration.calibrate import LEARN, calibrate_stage
 from accord.calibration.offline import pairwise_accuracy, rank_correlation
 from accord.calibration.settings import CalibrateSettings
 from accord.candidates.generators.load import load_generator
@@ -270,6 +270,10 @@ def test_rows_without_scores_are_refused(model: str, tmp_path: Path) -> None:
         calibrate_stage(
             tmp_path / "candidates.jsonl", output_dir=tmp_path / "out", settings=toy_settings(model), seed=1
         )
+
+
+def test_every_objective_of_the_settings_is_learnt() -> None:
+    assert get_args(get_type_hints(CalibrateSettings)["objective"]) == tuple(LEARN)
 
 
 def test_pairwise_accuracy_by_hand() -> None:
