@@ -26,7 +26,7 @@ VERBS = {
     "decode": "Write the texts of one generator that are to be evaluated.",
     "evaluate": "Measure the texts of several generators, with intervals.",
     "compare": "Compare two systems of an evaluation, prompt by prompt.",
-    "multiesc": "Build the generator of MultiESC from a BART, which then writes after a strategy.",
+    "multiesc": "The parts of MultiESC: a generator that writes after a strategy, and the planner that chooses it.",
     "recover": "Hide votes and see which estimator finds them again: which one to use on this data.",
     "suggest": "Say which items to have annotated next, and whether that order would have paid.",
     "rate": "Serve pages on which people rate outputs, blind; export their ratings.",

@@ -7,7 +7,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from accord.artifacts import open_stage, write_json
-from accord.candidates.generators.emotions import PUNCTUATION, SPECIAL, UNKNOWN, WHERE, read_vad
+from accord.candidates.generators.emotions import PUNCTUATION, SPECIAL, UNKNOWN, WHERE, Emotion, read_vad
 from accord.candidates.generators.load import GENERATOR_FOLDER, load_generator
 from accord.candidates.generators.multiesc import multiesc_from_bart
 from accord.candidates.planning.settings import MultiEscSettings
@@ -34,17 +34,13 @@ def build_multiesc_stage(bart: str, *, output_dir: Path, settings: MultiEscSetti
     Raises:
         ConfigError: no lexicon is named; another architecture than BART. DataError: see `read_vad`.
     """
-    if not settings.vad:
-        raise ConfigError(
-            f"vad is not set. Expected --vad FILE, or --vad {NO_LEXICON} to do without emotions. {WHERE}."
-        )
+    lexicon = emotion_lexicon(settings.vad)
     inputs = {"model": content_name(bart), "vad": settings.vad}
     stage = open_stage(output_dir, stage="multiesc", version=VERSION, settings=settings, seed=seed, inputs=inputs)
     if stage.is_complete:
         return stage.folder
     disable_progress_bar()  # it takes a second
     try:
-        lexicon = None if settings.vad == NO_LEXICON else read_vad(Path(settings.vad))
         base = load_generator(bart, device="cpu")
         torch.manual_seed(keyed_seed(seed, "multiesc"))
         model = multiesc_from_bart(base.model, base.tokenizer, lexicon=lexicon, name=bart)
@@ -59,3 +55,16 @@ def build_multiesc_stage(bart: str, *, output_dir: Path, settings: MultiEscSetti
     write_json(stage.path("summary.json"), Counter(KINDS.get(row, "in the lexicon") for row in emotions))
     stage.finish()
     return stage.folder
+
+
+def emotion_lexicon(vad: str) -> dict[str, Emotion] | None:
+    """The lexicon of a setting `vad`; None: it is "none".
+
+    Raises:
+        ConfigError: the setting is empty. DataError: see `read_vad`.
+    """
+    if not vad:
+        raise ConfigError(
+            f"vad is not set. Expected --vad FILE, or --vad {NO_LEXICON} to do without emotions. {WHERE}."
+        )
+    return None if vad == NO_LEXICON else read_vad(Path(vad))
