@@ -98,6 +98,8 @@ def table_section(paper: Paper) -> Section:
     """The table in the paper's layout with its footnotes, all tests, and every seed by itself."""
     measured = {name for _, name, _ in paper.levels}
     columns = [_filled(column, measured) for column in paper.layout.columns]
+    if not paper.layout.published:
+        columns = [column for column in columns if column.metric in measured]
     own = [column for column in OWN_COLUMNS if column.metric in measured - {found.metric for found in columns}]
     rows = tuple(row for generator in paper.generators for row in _generator_rows(paper, generator, [*columns, *own]))
     seeds = max((len(row["seeds"]) for generator in paper.generators for row in generator["rows"]), default=0)
@@ -200,10 +202,11 @@ def _footnotes(paper: Paper, columns: Sequence[Column]) -> tuple[Block, ...]:
     wanted = {column.name: column.metric for column in paper.layout.columns}
     measured = {name for _, name, _ in paper.levels}
     notes = [NOT_COMPARABLE, *paper.layout.footnotes] if paper.layout.published else [*paper.layout.footnotes]
+    missing = [f"{column.name} ({column.metric})" for column in columns if column.metric not in measured]
+    if missing and measured:
+        notes.append(f"Not measured in this run: {', '.join(missing)}.")
     for column in columns:
-        if column.metric not in measured and measured:
-            notes.append(f"{column.name} was not measured in this run ({column.metric} is not among its metrics).")
-        elif column.metric != wanted[column.name]:
+        if column.metric in measured and column.metric != wanted[column.name]:
             notes.append(f"{column.name} is {column.metric} here; the paper's is {wanted[column.name]}.")
     notes += [f"{name}: {text}" for name, text in _signatures(paper, columns)]
     if paper.failed:
@@ -465,6 +468,6 @@ _RATED = frozenset(column.metric for layout in LAYOUTS.values() if layout.form f
 
 SECTIONS = tuple(
     _of_paper(build)
-    for build in (table_section, cost_section, axis_section, spread_section, training_section, case_section)
+    for build in (table_section, axis_section, spread_section, training_section, cost_section, case_section)
 )
 """The sections of a paper's page, in order; none of them on the page of any other report."""
