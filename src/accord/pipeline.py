@@ -42,7 +42,7 @@ COMPARISONS = (
 )
 
 PATHS = ("source", "prompts", "test_prompts")
-FLAGS = ("human_replies", "second_opinion")
+FLAGS = ("human_replies", "second_opinion", "watch_acceptance")
 OPTIONAL_SECTIONS = ("prepare_prompts", "tune", "prepare_tune")
 PLAIN_KEYS = ("seed", "systems", *PATHS, *FLAGS)
 """Keys of an `accord run` file that are no sections."""
@@ -65,6 +65,8 @@ class PipelineSettings:
     """Evaluate the human references of the test prompts as a system of their own."""
     second_opinion: bool = False
     """Evaluate all outputs under the calibrating preference model too, and show how far it and the other agree."""
+    watch_acceptance: bool = False
+    """Tell in every calibration's curve how acceptable what it writes is, under the preference model that ranks."""
     systems: tuple[str, ...] = SYSTEMS
     """Which of the systems are made and evaluated."""
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
@@ -189,7 +191,7 @@ def _written(settings: PipelineSettings, run: Run, stage: "_Stages") -> Run:
     generated = stage("candidates", generate_stage, prompts.path, settings=generate, splits=prompts.splits, **draws)
     scored = stage("scores", score_stage, generated, run.preference, settings=settings.score)
     calibrate = settings.calibrate
-    if calibrate.objective == "rloo":
+    if settings.watch_acceptance or calibrate.objective == "rloo":
         calibrate = replace(calibrate, preference_model=str(run.preference))
     calibration = {
         name: stage(name, calibrate_stage, scored, settings=replace(calibrate, **changes))

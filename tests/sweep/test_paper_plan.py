@@ -70,6 +70,13 @@ def test_every_row_is_made_under_every_decoding(folder: Path) -> None:
     assert (first.published, second.published) == ("T5 (Small)", "")
 
 
+def test_flags_of_a_run_are_laid_over_it_too(folder: Path) -> None:
+    first, _ = plan_of(folder, "watch_acceptance: true\n" + PAPER).generators
+    assert {settings.watch_acceptance for settings in first.settings} == {True}
+    with pytest.raises(ConfigError, match=r"watch_acceptance is 'often'\. Expected true or false"):
+        plan_of(folder, "watch_acceptance: often\n" + PAPER)
+
+
 def test_a_seed_of_the_command_line_replaces_all(folder: Path) -> None:
     assert {generator.sweep.seeds for generator in plan_of(folder, PAPER, seed=9).generators} == {(9,)}
 

@@ -32,6 +32,8 @@ from accord.pipeline import (
 from accord.ranges import check_numbers
 
 SWEEP_KEYS = ("base", "scale", "vary", "seeds", "system")
+SWEEP_FLAGS = ("human_replies", "watch_acceptance")
+"""Flags of a run that a sweep may lay over it."""
 DEMO = "demo"
 MAX_POINTS = 100
 
@@ -137,7 +139,7 @@ def changed(settings: PipelineSettings, changes: Changes, *, where: str) -> Pipe
         ConfigError: an unknown section or key, or a value of the wrong type.
     """
     check_keys([name for name in changes if name], SECTION_TYPES, where=where)
-    check_keys(changes.get("", {}), ("human_replies", *PATHS), where=where)
+    check_keys(changes.get("", {}), (*SWEEP_FLAGS, *PATHS), where=where)
     built: dict[str, Any] = dict(changes.get("", {}))
     for section in filter(None, changes):
         keys = {canonical_key(str(key)): value for key, value in changes[section].items()}
@@ -172,8 +174,8 @@ def _common(own: Mapping[str, Any], path: Path) -> Changes:
         elif key in SECTION_TYPES:
             raise ConfigError(f"{path}: {key} is {value!r}. Expected settings, one `key: value` per line.")
         elif key != "seed":
-            if key == "human_replies" and not isinstance(value, bool):
-                raise ConfigError(f"{path}: human_replies is {value!r}. Expected true or false.")
+            if key in SWEEP_FLAGS and not isinstance(value, bool):
+                raise ConfigError(f"{path}: {key} is {value!r}. Expected true or false.")
             changes.setdefault("", {})[key] = path_of(path, key, value).absolute() if key in PATHS else value
     return changes
 
