@@ -112,7 +112,7 @@ def test_the_chain_from_scratch(tmp_path: Path) -> None:
     }
     assert perplexity["tuned"] < 0.2 * perplexity["base"]
     config = read_json(tuned / "generator" / "config.json")
-    assert (config["model_type"], config["d_model"], config["max_position_embeddings"]) == ("bart", 32, 48)
+    assert (config["model_type"], config["d_model"], config["max_position_embeddings"]) == ("bart", 32, 56)
     generate = GenerateSettings(model=str(tuned), num_candidates=3, max_new_tokens=8, max_prompt_tokens=48)
     found = generate_stage(prompts, output_dir=tmp_path / "found", settings=generate, seed=1)
     rows = list(read_jsonl(found / "candidates.jsonl", CandidateSet))

@@ -14,8 +14,10 @@ from torch import Tensor
 from transformers.trainer_pt_utils import LabelSmoother
 
 from accord.artifacts import read_json, write_jsonl
+from accord.calibration.references import TuneExample, encode_references
 from accord.calibration.settings import TuneSettings
-from accord.calibration.tune import TuneExample, _encoded, reference_token_loss, token_losses, tune_stage, validation
+from accord.calibration.token_loss import reference_token_loss, token_losses, validation
+from accord.calibration.tune import tune_stage
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.logps import target_logps
@@ -261,10 +263,9 @@ def test_what_was_cut_and_left_out_is_counted(model: str, tmp_path: Path) -> Non
 
 
 def test_a_cut_reference_is_not_taught_to_end(model: str) -> None:
-    generator, settings = load_generator(model), toy_settings(model, max_reference_tokens=3)
-    (found,) = _encoded(
-        [PromptRow("p", "i feel sad .", references=("sorry to hear that .", "sorry ."))], generator, settings
-    )
+    generator = load_generator(model)
+    rows = [PromptRow("p", "i feel sad .", references=("sorry to hear that .", "sorry ."))]
+    (found,) = encode_references(rows, generator, max_prompt_tokens=9, max_reference_tokens=3)
     assert found.n_cut_references == 1
     assert [ids[-1] == generator.eos_ids[0] for ids in found.reference_ids] == [False, True]
 
@@ -377,7 +378,8 @@ def test_a_strategy_is_learnt_but_does_not_count_in_perplexity() -> None:
     reader = StrategyReader(torch.tensor([[0.25, 0.25, 0.5], [0.5, 0.25, 0.25]]).log())
     batch = [example("a", [[2, 0]])]
     found = validation(reader, batch, micro_batch_size=1)
-    assert (found.learnt.mean, found.learnt.n_tokens[0]) == (pytest.approx(math.log(2), rel=1e-6), 2)
-    assert (found.text.mean, found.text.n_tokens[0]) == (pytest.approx(math.log(1.5), rel=1e-6), 1)
+    assert found.learnt.mean == pytest.approx(math.log(2), rel=1e-6)
+    assert found.text.mean == pytest.approx(math.log(1.5), rel=1e-6)
+    assert (found.learnt.n_tokens[0], found.text.n_tokens[0]) == (2, 1)
     loss = reference_token_loss(reader, batch, label_smoothing=0.0)
-    assert (float(loss.loss), loss.weight) == (pytest.approx(math.log(4), rel=1e-6), 2)
+    assert float(loss.loss / loss.weight) == pytest.approx(math.log(2), rel=1e-6)

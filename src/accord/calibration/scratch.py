@@ -35,6 +35,7 @@ SPECIALS = (PAD, START, END)
 PAD_ID, START_ID, END_ID = range(len(SPECIALS))
 HEAD_WIDTH = 32
 FEED_FORWARD = 4
+SPARE_POSITIONS = 8
 MIN_VOCABULARY = len(SPECIALS) + 256
 
 
@@ -83,9 +84,12 @@ def scratch_kind(name: str) -> ScratchKind | None:
 
 
 def scratch_positions(kind: ScratchKind, *, max_prompt_tokens: int, max_reference_tokens: int) -> int:
-    """Positions for what training reads: a prompt and a reference in one row, or the longer of the two."""
+    """Positions for what training reads: a prompt and a reference in one row, or the longer of the two.
+
+    A few more are for what stands before a reference: start tokens, a strategy.
+    """
     lengths = (max_prompt_tokens, max_reference_tokens)
-    return sum(lengths) if kind.one_row else max(lengths)
+    return SPARE_POSITIONS + (sum(lengths) if kind.one_row else max(lengths))
 
 
 def require_scratch_size(size: ScratchSize) -> None:

@@ -6,30 +6,34 @@ candidates: the same loop and the same log-probabilities.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from accord.artifacts import Stage, open_stage, settings_dict, write_json, write_jsonl
 from accord.calibration.adapter import SAVE, TUNED, require_trainable
 from accord.calibration.before_after import before_after
-from accord.calibration.examples import TrainDev, group_of, log_cut_prompts, micro_batches, train_dev_rows
-from accord.calibration.scratch import ScratchSize, scratch_kind, scratch_positions, write_scratch_model
+from accord.calibration.examples import micro_batches, train_dev_rows
+from accord.calibration.references import TuneExample, drawn_rows, encode_references, with_references
+from accord.calibration.scratch import (
+    ScratchKind,
+    ScratchSize,
+    require_scratch_size,
+    scratch_kind,
+    scratch_positions,
+    write_scratch_model,
+)
 from accord.calibration.settings import TuneSettings
+from accord.calibration.token_loss import Validation, perplexity, reference_token_loss, validation
 from accord.calibration.trained_part import trained_part
-from accord.candidates.forced import WholeCompletions
 from accord.candidates.generators.load import GENERATOR_FOLDER, load_generator
-from accord.candidates.generators.protocol import Generator
-from accord.candidates.logps import SequenceLogps, StateReader, completion_logps
+from accord.candidates.logps import StateReader
 from accord.candidates.prompts import read_prompts
-from accord.candidates.reference_logps import reference_ids
-from accord.candidates.strategies import prompt_for
 from accord.errors import ConfigError, DataError
 from accord.pretrained import content_name
-from accord.randomness import keyed_rng
 from accord.records import Measurement, PromptRow, Split
 from accord.statistics.resampling import ratio
 from accord.training.batches import step_indices, steps_per_epoch
@@ -38,54 +42,6 @@ from accord.training.processes import device, from_main
 
 VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "dev")
-
-
-class TuneExample(NamedTuple):
-    """One prompt with its references as token ids.
-
-    `n_cut` tokens of the prompt were left out at its beginning; `n_cut_references` references lost their end.
-    """
-
-    id: str
-    group: str
-    prompt_ids: list[int]
-    reference_ids: list[list[int]]
-    n_cut: int
-    n_cut_references: int
-
-    @property
-    def n_reference_tokens(self) -> int:
-        return sum(map(len, self.reference_ids))
-
-    @property
-    def n_tokens(self) -> int:
-        """Length of the packed row, about."""
-        return len(self.prompt_ids) + self.n_reference_tokens
-
-
-class TokenLosses(NamedTuple):
-    """Per prompt, [N]: Σ −log p of its references' tokens in nats, and the number of tokens that count."""
-
-    sums: np.ndarray
-    n_tokens: np.ndarray
-
-    @property
-    def statistics(self) -> np.ndarray:
-        return np.stack([self.sums, self.n_tokens], axis=1)
-
-    @property
-    def mean(self) -> float:
-        """Nats per token."""
-        return float(self.sums.sum() / self.n_tokens.sum())
-
-
-class Validation(NamedTuple):
-    """`learnt`: over all tokens, as trained, but for label smoothing; `text`: over those at the generator's
-    `loss_positions`, as perplexity is measured everywhere. The two are one where the generator chooses every token.
-    """
-
-    learnt: TokenLosses
-    text: TokenLosses
 
 
 def tune_stage(
@@ -126,8 +82,10 @@ def tune_stage(
 
 def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits: Sequence[Split]) -> None:
     rows = read_prompts(prompts)
-    split = train_dev_rows(_with_references(rows, splits), dev_fraction=settings.dev_fraction, seed=seed)
-    split = split._replace(dev=_drawn(split.dev, settings.max_dev_prompts, seed))
+    read = [row for row in rows if row.split is None or row.split in splits]
+    referenced = with_references(read)
+    split = train_dev_rows(referenced, dev_fraction=settings.dev_fraction, seed=seed)
+    split = split._replace(dev=drawn_rows(split.dev, settings.max_dev_prompts, seed))
     generator = load_generator(
         from_main(lambda: _start(split.train, settings, seed, scratch_dir=stage.scratch_dir)),
         kind=settings.generator_kind,
@@ -136,7 +94,13 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
         dtype=settings.dtype,
         device=str(device()),
     )
-    examples, dev = (_encoded(part, generator, settings) for part in split)
+    encode = partial(
+        encode_references,
+        generator=generator,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_reference_tokens=settings.max_reference_tokens,
+    )
+    examples, dev = encode(split.train), encode(split.dev)
     _require_room(examples, dev, settings)
     longest = max(dev, key=lambda example: example.n_tokens)
     trained, reader = trained_part(
@@ -162,59 +126,15 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
         save(model, generator.tokenizer, folder, base_name=settings.model, story=TUNED)
         write_jsonl(stage.path("curve.jsonl"), result.curve)
         write_json(stage.path("results.json"), _measurements(before, after, dev, seed))
-        write_json(stage.path("training.json"), _counts(result, rows, split, examples, dev))
+        left_out = {
+            "n_not_used": len(rows) - len(examples) - len(dev),
+            "n_without_references": len(read) - len(referenced),
+            "n_without_room": len(split.train) + len(split.dev) - len(examples) - len(dev),
+        }
+        write_json(stage.path("training.json"), _counts(result, examples, dev, left_out))
         stage.finish()
 
     from_main(write)
-
-
-def reference_token_loss(reader: StateReader, examples: Sequence[TuneExample], *, label_smoothing: float) -> LossSum:
-    """−Σ log p over all tokens of all references of some prompts, and the number of these tokens.
-
-    The loop divides the sums of a whole step, so every token of a step weighs the same, in a short reference as in a
-    long one and however the step is split up: what transformers' Trainer does with `num_items_in_batch`. A forced
-    prefix (the strategy that a reply is written after) counts too, so that it can be predicted.
-
-    Args:
-        label_smoothing: see `target_logps`.
-    """
-    logps = _logps(WholeCompletions(reader), examples, label_smoothing=label_smoothing)
-    return LossSum(-logps.sum_logps.sum(), float(logps.n_tokens.sum()))
-
-
-def validation(reader: StateReader, examples: Sequence[TuneExample], *, micro_batch_size: int) -> Validation:
-    """How surprised the generator is by the references of each prompt."""
-    learnt = token_losses(WholeCompletions(reader), examples, micro_batch_size=micro_batch_size)
-    references = [ids for example in examples for ids in example.reference_ids]
-    if not reader.forbidden_tokens and all(len(reader.loss_positions(ids)) == len(ids) for ids in references):
-        return Validation(learnt, learnt)
-    return Validation(learnt, token_losses(reader, examples, micro_batch_size=micro_batch_size))
-
-
-@torch.no_grad()
-def token_losses(reader: StateReader, examples: Sequence[TuneExample], *, micro_batch_size: int) -> TokenLosses:
-    """Σ −log p of each prompt's references under `reader`, and how many of their tokens it counts."""
-    sums, n_tokens = np.zeros(len(examples)), np.zeros(len(examples))
-    places = {example.id: place for place, example in enumerate(examples)}
-    for batch in micro_batches(examples, micro_batch_size):
-        logps, rows = _logps(reader, batch), [places[example.id] for example in batch]
-        sums[rows] = -logps.sum_logps.double().sum(dim=1).cpu().numpy()
-        n_tokens[rows] = logps.n_tokens.sum(dim=1).cpu().numpy()
-    return TokenLosses(sums, n_tokens)
-
-
-def _logps(reader: StateReader, examples: Sequence[TuneExample], *, label_smoothing: float = 0.0) -> SequenceLogps:
-    return completion_logps(
-        reader,
-        [example.prompt_ids for example in examples],
-        [example.reference_ids for example in examples],
-        label_smoothing=label_smoothing,
-    )
-
-
-def perplexity(sums: np.ndarray) -> np.ndarray:
-    """exp(Σ loss / Σ tokens) of summed statistics [R, 2]."""
-    return np.exp(ratio(sums))
 
 
 def _train(
@@ -265,12 +185,23 @@ def _require_no_test(splits: Sequence[Split]) -> None:
 
 
 def _require_scratch(settings: TuneSettings) -> None:
-    """Raises ConfigError: a model from scratch that nobody knows, or whose random weights would be frozen."""
-    if scratch_kind(settings.model) is not None and settings.tuning == "lora":
+    """Raises ConfigError: a model from scratch that cannot be made, or whose random weights would be frozen."""
+    kind = scratch_kind(settings.model)
+    if kind is None:
+        return
+    require_scratch_size(_scratch_size(kind, settings))
+    if settings.tuning == "lora":
         raise ConfigError(
             f"tuning is 'lora' and model is {settings.model!r}: all weights but the adapter's would stay random. "
             "Use --tuning full."
         )
+
+
+def _scratch_size(kind: ScratchKind, settings: TuneSettings) -> ScratchSize:
+    positions = scratch_positions(
+        kind, max_prompt_tokens=settings.max_prompt_tokens, max_reference_tokens=settings.max_reference_tokens
+    )
+    return ScratchSize(settings.scratch_vocabulary, settings.scratch_width, settings.scratch_layers, positions)
 
 
 def _start(rows: Sequence[PromptRow], settings: TuneSettings, seed: int, *, scratch_dir: Path) -> str:
@@ -278,59 +209,9 @@ def _start(rows: Sequence[PromptRow], settings: TuneSettings, seed: int, *, scra
     kind = scratch_kind(settings.model)
     if kind is None:
         return settings.model
-    size = ScratchSize(
-        vocabulary=settings.scratch_vocabulary,
-        width=settings.scratch_width,
-        layers=settings.scratch_layers,
-        positions=scratch_positions(
-            kind, max_prompt_tokens=settings.max_prompt_tokens, max_reference_tokens=settings.max_reference_tokens
-        ),
-    )
     folder = scratch_dir / "start"
-    write_scratch_model(folder, kind, rows, size=size, seed=seed)
+    write_scratch_model(folder, kind, rows, size=_scratch_size(kind, settings), seed=seed)
     return str(folder)
-
-
-def _with_references(rows: Sequence[PromptRow], splits: Sequence[Split]) -> list[PromptRow]:
-    """The rows that can teach or validate."""
-    read = [row for row in rows if row.split is None or row.split in splits]
-    kept = [row for row in read if row.references]
-    if not kept:
-        raise DataError(
-            f"none of {len(read)} prompts to tune on has references. Expected the texts that people wrote to them: "
-            'give the rows {"references": ["..."]}.'
-        )
-    return kept
-
-
-def _drawn(rows: Sequence[PromptRow], n_wanted: int | None, seed: int) -> list[PromptRow]:
-    """A keyed draw of `n_wanted` rows, in their order; all where there are no more."""
-    order = keyed_rng(seed, "dev prompts").permutation(len(rows))
-    return [rows[int(number)] for number in sorted(order[:n_wanted])]
-
-
-def _encoded(rows: Sequence[PromptRow], generator: Generator, settings: TuneSettings) -> list[TuneExample]:
-    """Token ids of every row. Prompts that leave the model no room for a reference are left out."""
-    prompts = [prompt_for(row, generator) for row in rows]
-    whole = [generator.prompt_ids(prompt) for prompt in prompts]
-    kept = [ids[-settings.max_prompt_tokens :] for ids in whole]
-    references = [
-        reference_ids(
-            generator,
-            [prompt_ids],
-            [row.references],
-            max_tokens=settings.max_reference_tokens,
-            prefixes=[generator.forced_prefix(prompt)],
-        )
-        for row, prompt, prompt_ids in zip(rows, prompts, kept, strict=True)
-    ]
-    examples = [
-        TuneExample(row.id, group_of(row), prompt_ids, found.ids[0], len(ids) - len(prompt_ids), found.n_cut)
-        for row, ids, prompt_ids, found in zip(rows, whole, kept, references, strict=True)
-        if any(found.ids[0])
-    ]
-    log_cut_prompts([example.n_cut for example in examples], max_prompt_tokens=settings.max_prompt_tokens)
-    return examples
 
 
 def _require_room(examples: Sequence[TuneExample], dev: Sequence[TuneExample], settings: TuneSettings) -> None:
@@ -365,22 +246,14 @@ def _measurements(before: Validation, after: Validation, dev: Sequence[TuneExamp
 
 
 def _counts(
-    result: TrainingResult,
-    rows: Sequence[PromptRow],
-    split: TrainDev[PromptRow],
-    examples: Sequence[TuneExample],
-    dev: Sequence[TuneExample],
+    result: TrainingResult, examples: Sequence[TuneExample], dev: Sequence[TuneExample], left_out: Mapping[str, int]
 ) -> dict[str, Any]:
     """What took part, what was cut or left out, and where training stopped."""
     both = [*examples, *dev]
-    n_kept = len(split.train) + len(split.dev)
-    n_without = sum(not row.references for row in rows if row.split != "test")
     return {
         "n_train": len(examples),
         "n_dev": len(dev),
-        "n_not_used": len(rows) - len(both),
-        "n_without_references": n_without,
-        "n_without_room": n_kept - len(both),
+        **left_out,
         "n_references": sum(len(example.reference_ids) for example in both),
         "n_references_cut": sum(example.n_cut_references for example in both),
         "n_prompts_cut": sum(example.n_cut > 0 for example in both),
