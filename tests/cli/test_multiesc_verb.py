@@ -8,10 +8,11 @@ import pytest
 
 from accord.artifacts import read_jsonl, write_jsonl
 from accord.candidates.generators.load import load_generator
+from accord.candidates.generators.multiesc import STRATEGIES as ALL_STRATEGIES
 from accord.candidates.generators.multiesc import MultiEscGenerator, strategy_token
 from accord.cli.main import main
 from accord.records import CandidateSet, Message, Output, PromptRow
-from toys import tiny_bart, word_tokenizer
+from toys import save_tiny_encoder, tiny_bart, word_tokenizer
 
 STRATEGIES = ("Question", "Reflection of feelings", "Information")
 
@@ -68,6 +69,39 @@ def test_from_a_bart_to_texts(folder: Path, capsys: pytest.CaptureFixture[str]) 
         assert len(outputs) == 9
         assert not any(strategy_token("Question") in output.completion for output in outputs)
         assert isinstance(load_generator(tuning, device="cpu"), MultiEscGenerator)
+
+
+@pytest.mark.slow
+def test_from_prompts_to_planned_replies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sequences of strategies, a generator of them, its beams, the predictor of feedback, the plan, the replies."""
+
+    def accord(line: str) -> str:
+        assert main(line.split()) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    tokenizer = word_tokenizer(frame="<s> $A </s>")
+    tokenizer.add_tokens([strategy_token(name) for name in ALL_STRATEGIES])
+    bart = tiny_bart(3)
+    bart.resize_token_embeddings(len(tokenizer))
+    bart.final_logits_bias.zero_()
+    bart.save_pretrained(folder / "planner")
+    tokenizer.save_pretrained(folder / "planner")
+    save_tiny_encoder(folder / "encoder")
+
+    out = accord("multiesc sequences prompts.jsonl --output-dir s")
+    assert "next: accord tune s/prompts.jsonl --model MODEL" in out
+    training = "--epochs 20 --batch-size 3 --learning-rate 0.01 --patience 99 --tuning full"
+    accord(f"tune s/prompts.jsonl --model planner --output-dir sg {training}")
+    decoding = "--method beam --num-candidates 6 --max-new-tokens 6 --min-new-tokens 2 --no-trim-unfinished"
+    accord(f"generate s/prompts.jsonl --model sg --output-dir beams {decoding}")
+    accord("multiesc feedback beams --model encoder --vad vad.txt --output-dir f --epochs 1")
+    assert "9 prompts planned" in accord("multiesc plan prompts.jsonl --candidates beams --feedback f --output-dir p")
+    accord("multiesc generator bart --vad none --output-dir m")
+    accord("decode p/prompts.jsonl --model m --strategy gold --system s --output-dir o --max-new-tokens 6")
+    planned = {row.id: row.strategy for row in read_jsonl(folder / "p" / "prompts.jsonl", PromptRow)}
+    outputs = list(read_jsonl(folder / "o" / "outputs.jsonl", Output))
+    assert {row.id: row.strategy for row in outputs} == planned
+    assert set(planned.values()) <= set(ALL_STRATEGIES)
 
 
 def test_a_row_without_a_strategy_takes_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
