@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers.trainer_pt_utils import LabelSmoother
 
@@ -383,3 +384,16 @@ def test_a_strategy_is_learnt_but_does_not_count_in_perplexity() -> None:
     assert (found.learnt.n_tokens[0], found.text.n_tokens[0]) == (2, 1)
     loss = reference_token_loss(reader, batch, label_smoothing=0.0)
     assert float(loss.loss / loss.weight) == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_an_adapter_on_rounded_weights_is_merged_in_full_precision(model: str, prompts: Path, tmp_path: Path) -> None:
+    """In bfloat16 most of what the adapter adds would be rounded away; alone it is small and names its base."""
+    settings = toy_settings(model, tuning="lora", dtype="bfloat16", learning_rate=1e-2)
+    folder = tune_stage(prompts, output_dir=tmp_path / "merged", settings=settings, seed=1)
+    weights = load_file(folder / "generator" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert saved_loss(folder) == pytest.approx(results(folder)["validation_loss", "tuned"], abs=0.03)
+    alone = dataclasses.replace(settings, merge_adapter=False)
+    folder = tune_stage(prompts, output_dir=tmp_path / "alone", settings=alone, seed=1)
+    assert read_json(folder / "generator" / "adapter_config.json")["base_model_name_or_path"] == model
+    assert not (folder / "generator" / "model.safetensors").exists()
