@@ -45,11 +45,12 @@ RANGES: Mapping[str, Range] = {
     "max_reference_tokens": COUNT,
     "port": Range(0, 65_535),
     "max_length": Range(8, LARGEST),  # the special tokens of a pair, and some text
+    "max_turn_tokens": Range(3, LARGEST),  # the marks of beginning and end, and a word
     **dict.fromkeys(
         "batch_size micro_batch_size batch_tokens eval_every max_prompt_tokens max_new_tokens head_size "
         "num_candidates beams_per_group num_beams samples k picks n_folds n_resamples n_randomisations lora_r "
         "lora_rank prefix_length encoder_layers annotators_per_item tasks_per_annotator seeds slow_seeds n "
-        "points max_dev_prompts scratch_width scratch_layers scratch_vocabulary".split(),
+        "points horizon max_turns max_dev_prompts scratch_width scratch_layers scratch_vocabulary".split(),
         COUNT,
     ),
 }

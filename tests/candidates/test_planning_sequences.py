@@ -7,7 +7,7 @@ import pytest
 from accord.artifacts import read_jsonl, write_jsonl
 from accord.candidates.planning.sequences import sequence_of, sequence_rows, sequence_text, sequences_stage
 from accord.candidates.planning.settings import SequenceSettings
-from accord.errors import DataError
+from accord.errors import ConfigError, DataError
 from accord.records import Message, PromptRow
 
 FIRST = (Message("user", "sad"),)
@@ -52,3 +52,9 @@ def test_the_stage_writes_what_accord_tune_reads(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", ROWS)
     folder = sequences_stage(tmp_path / "in.jsonl", output_dir=tmp_path / "s", settings=SequenceSettings(2), seed=0)
     assert list(read_jsonl(folder / "prompts.jsonl", PromptRow)) == sequence_rows(ROWS, horizon=2)
+
+
+def test_a_sequence_holds_a_strategy(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", ROWS)
+    with pytest.raises(ConfigError, match=r"horizon is 0\. Expected a number from 1"):
+        sequences_stage(tmp_path / "in.jsonl", output_dir=tmp_path / "s", settings=SequenceSettings(0), seed=0)
