@@ -23,19 +23,27 @@ _WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
 
 
 class Rules(NamedTuple):
-    """What a row is checked against."""
+    """What a row is checked against; `passed` is what has passed before, so that it is checked once."""
 
     labels: frozenset[str] | None
     labels_shown: str
     question: str | None
     prompts: Literal["required", "optional"]
+    passed: "Passed"
+
+
+class Passed(NamedTuple):
+    """Annotators' names and labels that were found good as they are, each -> itself: equal ones become one object."""
+
+    annotators: dict[str | int, str]
+    labels: dict[str | int | float, str]
 
 
 def build_rules(scheme: LabelScheme | None, prompts: Literal["required", "optional"]) -> Rules:
     """The rules of a scheme; without one, labels are not checked."""
     if scheme is None:
-        return Rules(None, "", None, prompts)
-    return Rules(frozenset(scheme.labels), quoted(scheme.labels), scheme.question, prompts)
+        return Rules(None, "", None, prompts, Passed({}, {}))
+    return Rules(frozenset(scheme.labels), quoted(scheme.labels), scheme.question, prompts, Passed({}, {}))
 
 
 def check_row(row: ItemRow, rules: Rules) -> tuple[Item | None, list[Problem]]:
@@ -93,18 +101,32 @@ def check_text(name: str, text: str, problems: list[Problem], *, may_be_empty: b
 def _check_annotations(rows: Sequence[AnnotationRow], rules: Rules, problems: list[Problem]) -> tuple[Annotation, ...]:
     annotations: dict[tuple[str, str | None], Annotation] = {}
     for row in rows:
-        annotator = str(row.annotator)
-        check_text("annotator", annotator, problems)
-        annotation = Annotation(annotator, _label_text(row.label, rules.labels), row.question)
-        check_text("label", annotation.label, problems)
-        if row.question is not None:
-            check_text("question", row.question, problems)
-        if rules.question is None or row.question == rules.question:
-            _check_label(annotation.label, rules, problems)
-        if (annotator, row.question) in annotations:
+        annotator, label = rules.passed.annotators.get(row.annotator), rules.passed.labels.get(row.label)
+        if annotator is None or label is None or row.question is not None:
+            annotation = _check_annotation(row, rules, problems)
+        else:
+            annotation = Annotation(annotator, label)
+        key = (annotation.annotator, annotation.question)
+        if key in annotations:
             problems.append(repeated_annotator(annotation))
-        annotations[annotator, row.question] = annotation
+        annotations[key] = annotation
     return tuple(annotations.values())
+
+
+def _check_annotation(row: AnnotationRow, rules: Rules, problems: list[Problem]) -> Annotation:
+    n_before = len(problems)
+    annotation = Annotation(str(row.annotator), _label_text(row.label, rules.labels), row.question)
+    check_text("annotator", annotation.annotator, problems)
+    check_text("label", annotation.label, problems)
+    if row.question is not None:
+        check_text("question", row.question, problems)
+    if rules.question is None or row.question == rules.question:
+        _check_label(annotation.label, rules, problems)
+        if len(problems) == n_before and annotation.label == row.label:
+            rules.passed.labels[annotation.label] = annotation.label
+    if len(problems) == n_before and annotation.annotator == row.annotator:
+        rules.passed.annotators[annotation.annotator] = annotation.annotator
+    return annotation
 
 
 def repeated_annotator(annotation: Annotation) -> Problem:

@@ -1,9 +1,10 @@
 """From annotations to numbers: votes per label, label distributions, consensus shares."""
 
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from itertools import repeat
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -86,27 +87,21 @@ def count_labels(
 ) -> LabelCounts:
     """Like `build_votes`, for any kind of scheme: labels are counted, nothing is said about acceptance."""
     label_ids = {label: index for index, label in enumerate(scheme.labels)}
-    annotator_ids: dict[str, int] = {}
+    annotator_ids: dict[str | None, int] = {}
     item_ids: list[str] = []
     item_index, annotator_index, label_index, times = array("q"), array("q"), array("q"), array("q")
     questions: set[str | None] = set()
     for row, item in enumerate(items):
         item_ids.append(item.id)
-        for annotator, annotation_label, question, n in _labels_of(item, scheme):
-            questions.add(question)
-            label_id = label_ids.get(annotation_label)
-            if label_id is None:
-                raise DataError(
-                    f'Item "{item.id}": label "{annotation_label}" is not one of {quoted(scheme.labels)}. '
-                    "Add it to labels in the scheme, or run accord prepare with --on-bad-row skip."
-                )
-            annotator_id = UNKNOWN_ANNOTATOR
-            if annotator is not None:
-                annotator_id = annotator_ids.setdefault(annotator, len(annotator_ids))
-            item_index.append(row)
-            annotator_index.append(annotator_id)
-            label_index.append(label_id)
-            times.append(n)
+        found = _columns_of(item, scheme)
+        labels = [label_ids.get(label, -1) for label in found.labels]
+        if -1 in labels:
+            raise _unknown_label(item, found.labels[labels.index(-1)], scheme)
+        questions.update(found.questions)
+        item_index.extend(repeat(row, len(labels)))
+        annotator_index.extend([annotator_ids.setdefault(name, len(annotator_ids)) for name in found.annotators])
+        label_index.extend(labels)
+        times.extend(found.times)
     _require_one_question(questions)
     long = _Long(
         np.repeat(np.array(item_index, dtype=np.int64), times),
@@ -114,12 +109,13 @@ def count_labels(
         np.repeat(np.array(label_index, dtype=np.int64), times),
         list(annotator_ids),
     )
-    long = _by_name(long)
+    by_name = _by_name(long)
     if annotators:
-        long = _keep_annotators(long, annotators)
-    counts = np.zeros((len(item_ids), len(scheme.labels)), dtype=np.int64)
-    np.add.at(counts, (long.item_index, long.label_index), 1)
-    return LabelCounts(item_ids, scheme.labels, counts, *long)
+        by_name = _keep_annotators(by_name, annotators)
+    flat = np.bincount(
+        by_name.item_index * len(scheme.labels) + by_name.label_index, minlength=len(item_ids) * len(scheme.labels)
+    )
+    return LabelCounts(item_ids, scheme.labels, flat.reshape(len(item_ids), len(scheme.labels)), *by_name)
 
 
 def annotations_for(item: Item, scheme: LabelScheme) -> tuple[Annotation, ...]:
@@ -188,7 +184,37 @@ class _Long(NamedTuple):
     item_index: Int[np.ndarray, " V"]
     annotator_index: Int[np.ndarray, " V"]
     label_index: Int[np.ndarray, " V"]
-    annotators: list[str]
+    annotators: list[Any]
+
+
+class _Columns(NamedTuple):
+    """The labels of one item, side by side: who gave each (None: unknown), to which question, how many times."""
+
+    annotators: Sequence[str | None]
+    labels: Sequence[str]
+    questions: Sequence[str | None]
+    times: Sequence[int]
+
+
+def _columns_of(item: Item, scheme: LabelScheme) -> _Columns:
+    """In the order of the annotations; of anonymous counts, in the order of the labels."""
+    if item.votes is not None:
+        labels = sorted(item.votes)
+        n_labels = len(labels)
+        return _Columns(
+            [None] * n_labels, labels, [scheme.question] * n_labels, [item.votes[label] for label in labels]
+        )
+    found = annotations_for(item, scheme)
+    return _Columns(
+        [a.annotator for a in found], [a.label for a in found], [a.question for a in found], [1] * len(found)
+    )
+
+
+def _unknown_label(item: Item, label: str, scheme: LabelScheme) -> DataError:
+    return DataError(
+        f'Item "{item.id}": label "{label}" is not one of {quoted(scheme.labels)}. '
+        "Add it to labels in the scheme, or run accord prepare with --on-bad-row skip."
+    )
 
 
 def _labels_of(item: Item, scheme: LabelScheme) -> list[tuple[str | None, str, str | None, int]]:
@@ -206,13 +232,13 @@ def _require_one_question(questions: set[str | None]) -> None:
 
 
 def _by_name(long: _Long) -> _Long:
-    """Annotators numbered by name instead of by their first vote."""
-    order = sorted(range(len(long.annotators)), key=long.annotators.__getitem__)
-    renumbered = np.empty(len(order) + 1, dtype=np.int64)
-    renumbered[order] = np.arange(len(order))
-    renumbered[UNKNOWN_ANNOTATOR] = UNKNOWN_ANNOTATOR  # the last place, which index -1 finds
-    names = [long.annotators[index] for index in order]
-    return long._replace(annotator_index=renumbered[long.annotator_index], annotators=names)
+    """Annotators numbered by name instead of by their first vote, and each item's votes in that order."""
+    names = sorted(name for name in long.annotators if name is not None)
+    numbers = {name: number for number, name in enumerate(names)}
+    renumbered = np.array([numbers.get(name, UNKNOWN_ANNOTATOR) for name in long.annotators], dtype=np.int64)
+    annotator_index = renumbered[long.annotator_index]
+    order = np.argsort(long.item_index * (len(names) + 1) + annotator_index, kind="stable")
+    return _Long(long.item_index[order], annotator_index[order], long.label_index[order], names)
 
 
 def _keep_annotators(long: _Long, patterns: Collection[str]) -> _Long:

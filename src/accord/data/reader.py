@@ -50,7 +50,7 @@ class ItemReader:
             self.n_rows += 1
             yield row
 
-    def reject(self, line: int, text: str, problems: Sequence[Problem]) -> None:
+    def reject(self, line: int, text: str | bytes, problems: Sequence[Problem]) -> None:
         self.bad_rows.append(BadRow(self.file, line, list(problems), printable(text)))
 
     def read(
@@ -61,7 +61,7 @@ class ItemReader:
         return read_fields(record, renames=renames or {}, is_prompt_optional=is_optional, ignored=self.ignored_fields)
 
     def accept(
-        self, line: int, text: str, row: ItemRow | None, problems: list[Problem], first_lines: dict[str, int]
+        self, line: int, text: str | bytes, row: ItemRow | None, problems: list[Problem], first_lines: dict[str, int]
     ) -> Iterator[Item]:
         """The row's item, if it passes every check; its rejection is recorded otherwise.
 

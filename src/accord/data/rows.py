@@ -34,7 +34,8 @@ class ItemRow(msgspec.Struct, forbid_unknown_fields=True):
     @property
     def n_keys(self) -> int:
         """How many keys its JSON text has, those of null and of an empty list apart."""
-        n_annotation_keys = sum(3 if row.question is not None else 2 for row in self.annotations)
+        n_annotations = len(self.annotations)
+        n_annotation_keys = 3 * n_annotations - [row.question for row in self.annotations].count(None)
         n_prompt_keys = 0 if isinstance(self.prompt, str) else 2 * len(self.prompt)
         others = (self.group, self.split, self.system)
         n_fields = 3 + bool(self.annotations) + sum(value is not None for value in others)

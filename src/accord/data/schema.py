@@ -26,7 +26,7 @@ from accord.data.formats import (
     resolve_format,
 )
 from accord.data.label_tables import cleanlab_rows, crowdkit_rows, label_columns, read_texts, with_texts
-from accord.data.problems import UNREADABLE, Problem, printable
+from accord.data.problems import UNREADABLE, Problem
 from accord.data.reader import ItemReader
 from accord.data.rows import ItemRow, may_repeat_a_key
 from accord.data.schemes import LabelScheme
@@ -127,7 +127,7 @@ def _jsonl_items(reader: ItemReader, request: _Request) -> Iterator[Item]:
             raw = jsonl_row(number, line)
             _require_own_layout(reader, raw, request)
             row, problems = (None, list(raw.problems)) if raw.value is None else reader.read(raw.value, request.renames)
-        yield from reader.accept(number, printable(line.rstrip()), row, problems, first_lines)
+        yield from reader.accept(number, line.rstrip(), row, problems, first_lines)
 
 
 def _json_items(reader: ItemReader, request: _Request) -> Iterator[Item]:
