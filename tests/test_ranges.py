@@ -5,7 +5,8 @@ from math import inf, nan
 
 import pytest
 
-from accord.calibration.settings import CalibrateSettings
+from accord.calibration.settings import CalibrateSettings, TuneSettings
+from accord.candidates.planning.settings import FeedbackSettings, MultiEscSettings, SequenceSettings
 from accord.candidates.settings import DecodeSettings, GenerateSettings, RerankSettings
 from accord.data.settings import PrepareSettings
 from accord.errors import ConfigError
@@ -22,7 +23,11 @@ SETTINGS = (
     FitSettings,
     GenerateSettings,
     ScoreSettings,
+    TuneSettings,
     CalibrateSettings,
+    MultiEscSettings,
+    SequenceSettings,
+    FeedbackSettings,
     DecodeSettings,
     RerankSettings,
     EvaluateSettings,
