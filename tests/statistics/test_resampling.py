@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
+from accord.statistics import resampling
 from accord.statistics.resampling import (
     bootstrap_interval,
     bootstrap_interval_by_index,
@@ -156,3 +157,21 @@ def test_resampled_sums_are_what_the_intervals_are_made_of() -> None:
     assert np.quantile(ratio(two_way), [0.025, 0.975]).tolist() == [interval.low, interval.high]
     assert one_way.shape == two_way.shape == (300, 2)
     assert set(one_way[:, 1]) == {40.0}  # ten groups of four, whichever are drawn
+
+
+@pytest.mark.parametrize("many", [1, 10**9])
+def test_many_equal_items_drawn_together_give_the_same_interval(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 votes, 100 of them 1: the share's standard error is sqrt(0.25 · 0.75 / 400) = 0.02165."""
+    monkeypatch.setattr(resampling, "MANY_CLUSTERS", many)
+    votes = np.repeat([0.0, 1.0, 0.0], [150, 100, 150])
+    found = bootstrap_interval(votes, n_resamples=20_000, rng=np.random.default_rng(0))
+    assert found.value == 0.25
+    assert found.low == pytest.approx(0.25 - 1.96 * 0.02165, abs=0.004)
+    assert found.high == pytest.approx(0.25 + 1.96 * 0.02165, abs=0.004)
+
+
+def test_items_that_all_differ_are_drawn_one_by_one_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(50.0)
+    one = bootstrap_interval(values, rng=np.random.default_rng(3))
+    monkeypatch.setattr(resampling, "MANY_CLUSTERS", 1)
+    assert bootstrap_interval(values, rng=np.random.default_rng(3)) == one

@@ -9,7 +9,6 @@ import msgspec
 from accord.data.problems import DROP, MISSING, UNREADABLE, Problem, printable, problem, shown
 from accord.records import Message
 
-_SPACED_COLONS = (b" :", b"\t:", b"\r:")
 ITEM_FIELDS = ("id", "prompt", "completion", "annotations", "votes", "group", "split", "system")
 
 
@@ -37,14 +36,13 @@ class ItemRow(msgspec.Struct, forbid_unknown_fields=True):
         n_annotations = len(self.annotations)
         n_annotation_keys = 3 * n_annotations - [row.question for row in self.annotations].count(None)
         n_prompt_keys = 0 if isinstance(self.prompt, str) else 2 * len(self.prompt)
-        others = (self.group, self.split, self.system)
-        n_fields = 3 + bool(self.annotations) + sum(value is not None for value in others)
+        n_fields = 6 + bool(self.annotations) - (self.group, self.split, self.system).count(None)
         return n_fields + n_annotation_keys + n_prompt_keys + (0 if self.votes is None else 1 + len(self.votes))
 
 
 def may_repeat_a_key(line: bytes, row: ItemRow) -> bool:
     """Whether an object of the line may have a key twice; rarely true without cause, never false with one."""
-    return line.count(b'":') != row.n_keys or any(spaced in line for spaced in _SPACED_COLONS)
+    return line.count(b'":') != row.n_keys or b" :" in line or b"\t:" in line or b"\r:" in line
 
 
 def read_fields(

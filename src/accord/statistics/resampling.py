@@ -16,6 +16,10 @@ Combine = Callable[[np.ndarray], np.ndarray]
 """Turns summed statistics [R, S] into R numbers."""
 
 DRAWS_PER_CHUNK = 1 << 21  # bounds memory: a chunk of resamples holds about this many counts
+MANY_CLUSTERS = 1 << 16
+"""From so many clusters on, equal ones are drawn together where there are many of each."""
+ALIKE = 16
+"""Clusters for each distinct one, on average, that make it worth while."""
 
 
 class Interval(NamedTuple):
@@ -76,9 +80,9 @@ def bootstrap_interval_over_seeds(
     value = float(combine(sums.sum(axis=1)).mean())
     seed_rng = rng.spawn(1)[0]
     n_seeds, n_clusters, _ = sums.shape
+    drawn, chunks = _drawn_together(sums, n_resamples, rng)
     resampled = [
-        mean_over_seeds(sums, counts, draw_counts(n_seeds, len(counts), seed_rng), combine)
-        for counts in resampled_counts(n_clusters, n_resamples, rng)
+        mean_over_seeds(drawn, counts, draw_counts(n_seeds, len(counts), seed_rng), combine) for counts in chunks
     ]
     return percentile_interval(value, np.concatenate(resampled), level=level, n_clusters=n_clusters)
 
@@ -242,6 +246,42 @@ def resampled_counts(n_clusters: int, n_resamples: int, rng: np.random.Generator
     chunk = max(1, DRAWS_PER_CHUNK // n_clusters)
     for start in range(0, n_resamples, chunk):
         yield draw_counts(n_clusters, min(chunk, n_resamples - start), rng)
+
+
+def _drawn_together(
+    sums: Float[np.ndarray, "K C S"], n_resamples: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "K U S"], Iterator[Float[np.ndarray, "r U"]]]:
+    """Clusters, and how often each is drawn in every resample.
+
+    What a resample sums up is the same whether equal clusters are drawn one by one, or how many of them at once.
+    """
+    n_clusters = sums.shape[1]
+    if n_clusters >= MANY_CLUSTERS:
+        first, times = _distinct_clusters(sums)
+        if ALIKE * len(times) <= n_clusters:
+            return sums[:, first], _resampled_times(times, n_resamples, rng)
+    return sums, resampled_counts(n_clusters, n_resamples, rng)
+
+
+def _distinct_clusters(sums: Float[np.ndarray, "K C S"]) -> tuple[Int[np.ndarray, " U"], Int[np.ndarray, " U"]]:
+    """Where clusters with other statistics than all before stand, and how many there are of each."""
+    code = np.zeros(sums.shape[1], dtype=np.int64)
+    for column in sums.transpose(0, 2, 1).reshape(-1, sums.shape[1]):
+        values, index = np.unique(column, return_inverse=True)
+        _, code = np.unique(code * len(values) + index, return_inverse=True)
+    _, first, times = np.unique(code, return_index=True, return_counts=True)
+    return first, times
+
+
+def _resampled_times(
+    times: Int[np.ndarray, " U"], n_resamples: int, rng: np.random.Generator
+) -> Iterator[Float[np.ndarray, "r U"]]:
+    """How often each distinct cluster is drawn in each resample, in chunks that bound the memory."""
+    n_clusters = int(times.sum())
+    chunk = max(1, DRAWS_PER_CHUNK // len(times))
+    for start in range(0, n_resamples, chunk):
+        size = min(chunk, n_resamples - start)
+        yield rng.multinomial(n_clusters, times / n_clusters, size=size).astype(np.float64)
 
 
 def percentile_interval(value: float, resampled: Float[np.ndarray, " R"], *, level: float, n_clusters: int) -> Interval:
