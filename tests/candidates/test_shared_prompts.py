@@ -8,9 +8,10 @@ from torch import Tensor
 from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
 
 from accord.candidates.generators.causal import CausalEncoded, CausalGenerator
+from accord.candidates.generators.seq2seq import Seq2SeqGenerator, _Decoding
 from accord.candidates.generators.shared_causal import SharedCausalEncoded, of_like_length
 from accord.candidates.generators.shared_prompts import OwnTokens, RowsOfPrompts
-from toys import tiny_gpt2, tiny_llama, word_tokenizer
+from toys import tiny_bart, tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer
 
 PROMPTS = [list(range(10, 30)), [20, 21], list(range(30, 49)), [40, 41, 42]]
 
@@ -105,7 +106,7 @@ def test_a_block_is_written_in_place_until_it_is_full() -> None:
     before = layer.keys.data_ptr()
     layer.update(token, token)
     assert layer.keys.data_ptr() == before
-    layer.select_rows(torch.tensor([1]))
+    layer.reorder_cache(torch.tensor([1]))
     assert layer.update(token[:1], token[:1])[0].shape == (1, 1, 72, 3)
 
 
@@ -147,3 +148,20 @@ def test_the_models_own_attention_is_what_it_was_before() -> None:
     one.encode(PROMPTS).step(torch.arange(4))
     assert one.model.config._attn_implementation == "sdpa"
     assert torch.equal(said(), before)
+
+
+@pytest.mark.parametrize("build", [tiny_t5, tiny_bart])
+def test_rows_of_an_encoder_and_decoder_share_prompts_too(build: Any) -> None:
+    """Padded prompts, uneven numbers of rows, a prompt gone: as rows that copied what belongs to their prompt."""
+    one = Seq2SeqGenerator(build(), word_tokenizer())
+    assert one._shares_prompts
+
+    def said(*, shares_prompts: bool) -> Tensor:
+        decoding = _Decoding(one, [PROMPTS[1], PROMPTS[0], PROMPTS[3]], shares_prompts=shares_prompts)
+        decoding.reorder(torch.tensor([0, 0, 0, 1, 1, 2]))
+        first = decoding.read(torch.arange(40, 46)[:, None])
+        decoding.reorder(torch.tensor([2, 0, 3]))
+        return torch.cat([first, decoding.read(torch.arange(50, 53)[:, None])])
+
+    with torch.no_grad():
+        torch.testing.assert_close(said(shares_prompts=True), said(shares_prompts=False), atol=1e-4, rtol=1e-4)

@@ -140,13 +140,13 @@ def test_diverse_beams_take_one_forward_pass_a_step_and_move_no_row(monkeypatch:
     generator = llama()
     assert generator._shares_prompts
     moved: list[int] = []
-    select = OwnTokens.select_rows
+    reorder = OwnTokens.reorder_cache
 
     def moving(self: OwnTokens, rows: Tensor) -> None:
         moved.append(self.get_seq_length())
-        select(self, rows)
+        reorder(self, rows)
 
-    monkeypatch.setattr(OwnTokens, "select_rows", moving)
+    monkeypatch.setattr(OwnTokens, "reorder_cache", moving)
     with counted(generator.model.model.embed_tokens) as read:
         candidates(generator)
     assert read.shapes == [(N_PROMPTS, N_PROMPT), *[(N_PROMPTS * N_CANDIDATES, 1)] * (N_STEPS - 1)]

@@ -6,6 +6,7 @@ The encoder reads each prompt once, and each decoder layer turns its states into
 import inspect
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,11 +16,20 @@ from torch import Tensor, nn
 from accord.candidates.generators.layers import layer_stack
 from accord.candidates.generators.packed import require_tokens, unwrapped
 from accord.candidates.generators.protocol import FreelyWritten
+from accord.candidates.generators.shared_prompts import (
+    REPLACES,
+    OwnTokens,
+    RowsOfPrompts,
+    evaluating,
+    following,
+    rows_share_prompts,
+)
 from accord.candidates.generators.tokens import all_ends, end_of_sequence, ended, rendered, turns, uses_template
 from accord.errors import ConfigError
 from accord.records import Prompt
 
 TOLERANCE = 1e-2
+SAME = 1e-3
 DECODER_ARGUMENTS = {"input_ids", "encoder_hidden_states", "encoder_attention_mask", "past_key_values", "use_cache"}
 
 
@@ -55,6 +65,7 @@ class Seq2SeqGenerator(FreelyWritten):
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_id)
         self.start_ids = self._start_ids()
         self._output_scale = self._find_output_scale()
+        self._shares_prompts = self._find_sharing()
 
     @property
     def device(self) -> torch.device:
@@ -114,7 +125,7 @@ class Seq2SeqGenerator(FreelyWritten):
         if not rows:
             embeddings = unwrapped(self.model).get_input_embeddings().weight
             return embeddings.new_zeros(0, embeddings.shape[1])
-        decoding = _Decoding(self, prompt_ids)
+        decoding = _Decoding(self, prompt_ids, shares_prompts=self._shares_prompts)
         owners = [number for number, group in enumerate(completion_ids) for _ in group]
         decoding.reorder(torch.tensor(owners, device=self.device))
         states = decoding.states[:, None]
@@ -165,6 +176,26 @@ class Seq2SeqGenerator(FreelyWritten):
             )
 
     @torch.no_grad()
+    def _find_sharing(self) -> bool:
+        """Whether rows may share prompts: two rows after each of two short prompts say what rows on their own say."""
+        if _decoder(unwrapped(self.model)).config._attn_implementation != REPLACES:
+            return False
+        tokens = torch.arange(4, device=self.device) % unwrapped(self.model).config.vocab_size
+
+        def said(*, shares_prompts: bool) -> Tensor:
+            decoding = _Decoding(self, [[self.end_id] * 3, [self.end_id]], shares_prompts=shares_prompts)
+            decoding.reorder(torch.tensor([0, 0, 1, 1], device=self.device))
+            decoding.read(tokens[:, None])
+            return decoding.read(tokens[:, None])
+
+        with evaluating(self.model):
+            try:
+                found = said(shares_prompts=True)
+            except (NotImplementedError, AttributeError, RuntimeError):
+                return False
+            return _relative_error(found, said(shares_prompts=False)) <= SAME
+
+    @torch.no_grad()
     def _find_output_scale(self) -> float:
         """What the model multiplies decoder states by before its output layer: 1, or 1/√D (T5 with tied embeddings).
 
@@ -176,7 +207,7 @@ class Seq2SeqGenerator(FreelyWritten):
             ids = torch.tensor([[self.end_id]], device=self.device)
             start = torch.tensor([self.start_ids], device=self.device)
             expected = whole(input_ids=ids, decoder_input_ids=start).logits[:, -1]
-            states = _Decoding(self, [[self.end_id]]).states
+            states = _Decoding(self, [[self.end_id]], shares_prompts=False).states
             errors = {
                 scale: _relative_error(self._scaled_logits(states, scale), expected)
                 for scale in (1.0, states.shape[1] ** -0.5)
@@ -193,11 +224,13 @@ class Seq2SeqGenerator(FreelyWritten):
 class _Decoding:
     """A batch of decoder rows over encoded prompts, with or without gradient: R rows, each of one prompt.
 
-    Rows of one prompt have the same encoder states and the same keys and values over them. They are copied when the
-    number or order of prompts changes, not when rows change places within their prompt.
+    Rows of one prompt have the same encoder states and the same keys and values over them. With `shares_prompts` these
+    exist once per prompt, whatever rows there are; without, they are copied for each row.
     """
 
-    def __init__(self, generator: Seq2SeqGenerator, prompt_ids: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, generator: Seq2SeqGenerator, prompt_ids: Sequence[Sequence[int]], *, shares_prompts: bool
+    ) -> None:
         generator.require_positions(max(map(len, prompt_ids)), "prompt")
         device, whole = generator.device, unwrapped(generator.model)
         tokens = _right_padded(prompt_ids, generator.pad_id).to(device)
@@ -208,20 +241,25 @@ class _Decoding:
         ).last_hidden_state
         self._generator, self._decoder, self._n_read = generator, _decoder(whole), 0
         self._prompts = torch.arange(len(tokens), device=device)
+        self._shares_prompts, self._is_following = shares_prompts, False
         self._cache: Any = None
         self.states = self.read(torch.tensor([generator.start_ids] * len(tokens), device=device))[:, -1]
+        if shares_prompts and not torch.is_grad_enabled():  # in place is no way with gradients
+            cache: Any = self._cache
+            cache.self_attention_cache.layers = list(map(_own_tokens, cache.self_attention_cache.layers))
 
     def read(self, tokens: Int[Tensor, " R T"]) -> Tensor:
         """Hidden states after each of `tokens`, which follow what was read before, [R, T, D]."""
         self._n_read += tokens.shape[1]
         self._generator.require_positions(self._n_read, "completion")
-        output = self._decoder(
-            input_ids=tokens,
-            encoder_hidden_states=self._encoder_states,
-            encoder_attention_mask=self._encoder_mask,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
+        with rows_share_prompts(self._decoder.config) if self._is_following else nullcontext():
+            output = self._decoder(
+                input_ids=tokens,
+                encoder_hidden_states=self._encoder_states,
+                encoder_attention_mask=self._encoder_mask,
+                past_key_values=self._cache,
+                use_cache=True,
+            )
         self._cache = output.past_key_values
         states: Tensor = output.last_hidden_state
         return states
@@ -230,11 +268,34 @@ class _Decoding:
         """See `Encoded.reorder`; brings `states` along."""
         prompts = self._prompts[rows]
         self._cache.self_attention_cache.reorder_cache(rows)
-        if not torch.equal(prompts, self._prompts):
-            self._cache.cross_attention_cache.reorder_cache(rows)
-            self._encoder_states, self._encoder_mask = self._encoder_states[rows], self._encoder_mask[rows]
+        if self._shares_prompts:
+            self._follow(prompts)
+        elif not torch.equal(prompts, self._prompts):
+            self._keep(rows)
             self._prompts = prompts
         self.states = self.states[rows]
+
+    def _follow(self, prompts: Tensor) -> None:
+        """Rows follow these prompts [R]; one that none follows goes."""
+        present = torch.unique(prompts)
+        if len(present) < len(self._encoder_mask):
+            self._keep(present)
+        self._prompts, self._is_following = torch.searchsorted(present, prompts), True
+        rows = RowsOfPrompts(self._prompts, len(present))
+        for layer in self._cache.cross_attention_cache.layers:
+            layer.keys = following(layer.keys, rows)
+
+    def _keep(self, numbers: Tensor) -> None:
+        """Of what belongs to prompts these places alone, in this order."""
+        self._cache.cross_attention_cache.reorder_cache(numbers)
+        self._encoder_states, self._encoder_mask = self._encoder_states[numbers], self._encoder_mask[numbers]
+
+
+def _own_tokens(layer: Any) -> OwnTokens:
+    """A layer of the decoder's own cache that is written in place."""
+    own = OwnTokens()
+    own.update(layer.keys, layer.values)
+    return own
 
 
 class Seq2SeqEncoded:
@@ -242,7 +303,7 @@ class Seq2SeqEncoded:
 
     def __init__(self, generator: Seq2SeqGenerator, prompt_ids: Sequence[Sequence[int]]) -> None:
         self._output_logits = generator.output_logits
-        self._decoding = _Decoding(generator, prompt_ids)
+        self._decoding = _Decoding(generator, prompt_ids, shares_prompts=generator._shares_prompts)
         self.logits = self._output_logits(self._decoding.states).float()
 
     def expand(self, copies: int) -> None:

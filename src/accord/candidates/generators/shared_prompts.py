@@ -63,14 +63,13 @@ class RowsOfPrompts:
 class Prompts(NamedTuple):
     """What rows share in one layer: keys and values [B, H, P, D] over the prompts, and who follows which.
 
-    `mask`: 0 where a prompt has a token and the most negative number where it is padded, [B, 1, 1, P]; None where the
-    model brings it (sequence-to-sequence).
+    `mask`: 0 where a prompt has a token and the most negative number where it is padded, [B, 1, 1, P].
     """
 
     keys: Tensor
     values: Tensor
     rows: RowsOfPrompts
-    mask: Tensor | None
+    mask: Tensor
 
 
 class OwnTokens(DynamicLayer):
@@ -99,17 +98,17 @@ class OwnTokens(DynamicLayer):
         self.keys, self.values = (block[:, :, :end] for block in self._blocks)
         return (self.keys if self.prompts is None else following(self.keys, self.prompts)), self.values
 
-    def select_rows(self, rows: Tensor) -> None:
-        """Keep `rows`, int64, in that order."""
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep these rows, int64, in that order."""
         if self.is_initialized:
-            self.keys, self.values, self._blocks = self.keys[rows], self.values[rows], None
+            self.keys, self.values, self._blocks = self.keys[beam_idx], self.values[beam_idx], None
 
     def get_seq_length(self) -> int:
         return self.n_before + (self.keys.shape[2] if self.is_initialized else 0)
 
 
-def following(keys: Tensor, prompts: Prompts) -> Tensor:
-    """`keys` on their way to `attend`, which finds there what they come after."""
+def following(keys: Tensor, prompts: Prompts | RowsOfPrompts) -> Tensor:
+    """`keys` on their way to `attend`: of rows, with the prompts before them; or of prompts, with their rows."""
     keys.prompts = prompts  # type: ignore[attr-defined]
     return keys
 
@@ -130,7 +129,7 @@ def attend(
     Raises:
         NotImplementedError: an option beyond plain attention; the model is then run row by row.
     """
-    prompts: Prompts | None = getattr(key, "prompts", None)
+    prompts: Prompts | RowsOfPrompts | None = getattr(key, "prompts", None)
     if prompts is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, position_bias=position_bias,
@@ -140,14 +139,16 @@ def attend(
     if found:
         raise NotImplementedError(f"{', '.join(found)} where rows share prompts")
     n_rows, n_query_heads, n_tokens, size = query.shape
-    n_heads = prompts.keys.shape[1]
+    n_heads = key.shape[1]
     grouped = query.view(n_rows, n_heads, n_query_heads // n_heads, n_tokens, size)
     scaling = size**-0.5 if scaling is None else scaling
-    if key is prompts.keys:
-        bias = _bias(prompts, attention_mask, position_bias)
-        states = _over_prompts(grouped, prompts, bias, scaling=scaling, dropout=dropout)
-    else:
+    if isinstance(prompts, Prompts):
         states = _over_prompts_and_own(grouped, key, value, prompts, scaling=scaling, dropout=dropout)
+    else:
+        together = prompts.together(grouped)
+        bias = _bias(attention_mask, position_bias, prompts.width * grouped.shape[2])
+        over = scaled_dot_product_attention(together, key, value, attn_mask=bias, dropout_p=dropout, scale=scaling)
+        states = prompts.apart(over, *grouped.shape[2:4])
     return states.reshape(n_rows, n_query_heads, n_tokens, size).transpose(1, 2), None
 
 
@@ -166,26 +167,29 @@ def rows_share_prompts(config: Any) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def _over_prompts(queries: Tensor, prompts: Prompts, bias: Tensor | None, *, scaling: float, dropout: float) -> Tensor:
-    """Attention of [R, H, N, T, D] over the prompts alone."""
-    together = prompts.rows.together(queries)
-    states = scaled_dot_product_attention(
-        together, prompts.keys, prompts.values, attn_mask=bias, dropout_p=dropout, scale=scaling
-    )
-    return prompts.rows.apart(states, *queries.shape[2:4])
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """No part of the model drops out meanwhile."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
-def _bias(prompts: Prompts, mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:
-    """What is added to the scores [B, H, W · T, P] over prompts; the mask [B, 1, T, P] is the same for all T."""
-    if mask is not None and mask.dtype == torch.bool:
-        smallest = torch.finfo(prompts.keys.dtype).min
-        mask = torch.zeros(mask.shape, dtype=prompts.keys.dtype, device=mask.device).masked_fill(~mask, smallest)
+def _bias(mask: Tensor | None, position_bias: Tensor | None, n_beside: int) -> Tensor | None:
+    """What decides on the scores [B, H, n_beside · T, P] over prompts; `mask` [B, 1, T, P] is the same for all T."""
     if mask is not None:
         mask = mask[:, :, :1]
     if position_bias is None:
         return mask
-    wide = position_bias.repeat(1, 1, prompts.rows.width, 1)
-    return wide if mask is None else wide + mask
+    wide = position_bias.repeat(1, 1, n_beside, 1)
+    if mask is None:
+        return wide
+    return wide.masked_fill(~mask, torch.finfo(wide.dtype).min) if mask.dtype == torch.bool else wide + mask
 
 
 def _over_prompts_and_own(
@@ -195,9 +199,7 @@ def _over_prompts_and_own(
     n_per_head, n_tokens = queries.shape[2:4]
     assert n_tokens == 1, "rows go on token by token"
     queries = queries * scaling
-    over_prompts = prompts.rows.together(queries) @ prompts.keys.transpose(2, 3)
-    if prompts.mask is not None:
-        over_prompts = over_prompts + prompts.mask
+    over_prompts = prompts.rows.together(queries) @ prompts.keys.transpose(2, 3) + prompts.mask
     n_prompt = over_prompts.shape[-1]
     over_own = queries[:, :, :, 0] @ key.transpose(2, 3)
     scores = torch.cat([prompts.rows.apart(over_prompts, n_per_head, 1)[:, :, :, 0], over_own], dim=-1)
