@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.claims import SCALES
 from benchmarks.machine import describe_machine
@@ -37,14 +37,29 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 """Script -> its flags; each takes --json."""
 LOADS = ("rating_load",)
 """Scripts that hold accord against a limit of its own and write text."""
-GROWTH: dict[str, tuple[str, ...]] = {
-    "candidates": ("--shapes", "t5-small", "--grow", "prompts"),
-    "calibration_step": (),
-    "scoring": ("--size", "250"),
-    "preference_fit": ("--size", "128"),
-    "data_path": ("--size", "12500"),
-}
-"""Script -> the flags of its work at scale 1, chosen so that 16 times as much ends within minutes."""
+
+
+class Growth(NamedTuple):
+    """One path whose work grows: the script, what of the work is multiplied, and the flags of scale 1."""
+
+    script: str
+    grows: str
+    flags: tuple[str, ...] = ()
+
+    def result(self, folder: Path, scale: int) -> Path:
+        return folder / "growth" / f"{self.script}-{self.grows.replace(' ', '_')}-{scale}.json"
+
+
+GROWTH = (
+    Growth("candidates", "prompts", ("--shapes", "t5-small", "--grow", "prompts")),
+    Growth("candidates", "candidates", ("--shapes", "t5-small", "--grow", "candidates")),
+    Growth("candidates", "prompt length", ("--shapes", "t5-small", "--grow", "prompt_length")),
+    Growth("calibration_step", "prompts", ("--shapes", "t5-small", "--grow", "prompts")),
+    Growth("scoring", "pairs", ("--size", "250")),
+    Growth("preference_fit", "items", ("--size", "128")),
+    Growth("data_path", "items", ("--size", "12500")),
+)
+"""Sizes at scale 1 are chosen so that 16 times as much ends within minutes."""
 OUTPUT_DIR = ROOT / "runs" / "bench"
 PAGE = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "images" / "growth.svg"
@@ -92,14 +107,14 @@ def run_claims(folder: Path, arguments: argparse.Namespace) -> list[str]:
 def run_growth(folder: Path, arguments: argparse.Namespace) -> list[str]:
     """Run accord's side at every scale; the names of those that failed."""
     failed = []
-    for name, flags in GROWTH.items():
-        if arguments.only and name not in arguments.only:
+    for growth in GROWTH:
+        if arguments.only and growth.script not in arguments.only:
             continue
+        flags = ("--smoke",) if arguments.smoke else growth.flags
         for scale in SCALES:
-            path = growth_path(folder, name, scale)
-            size = ("--smoke",) if arguments.smoke else flags
-            if not run(name, (*size, "--ours", "--rounds", "1", "--scale", str(scale), "--json", str(path))):
-                failed.append(f"{name} at scale {scale}")
+            result = ("--ours", "--rounds", "1", "--scale", str(scale), "--json", str(growth.result(folder, scale)))
+            if not run(growth.script, (*flags, *result)):
+                failed.append(f"{growth.script} at scale {scale}")
     return failed
 
 
@@ -133,7 +148,12 @@ def write_page(folder: Path) -> None:
     """The tables between the page's markers, and the plot, from whatever results there are."""
     machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
     claims = [claim for name in SCRIPTS for claim in claims_of(folder / f"{name}.json")]
-    growth = [claim for name in GROWTH for scale in SCALES for claim in claims_of(growth_path(folder, name, scale))]
+    growth = [
+        {**claim, "claim": f"{claim['claim']}: {path.grows}"}
+        for path in GROWTH
+        for scale in SCALES
+        for claim in claims_of(path.result(folder, scale))
+    ]
     parts: dict[str, str] = {"machine": render_machine(machine)}
     if claims:
         parts["claims"] = render_claims(claims)
@@ -141,10 +161,6 @@ def write_page(folder: Path) -> None:
         parts["growth"] = render_growth(growth)
         draw_growth(growth, PLOT)
     rewrite(PAGE, parts)
-
-
-def growth_path(folder: Path, name: str, scale: int) -> Path:
-    return folder / "growth" / f"{name}-{scale}.json"
 
 
 def claims_of(path: Path) -> list[Mapping[str, Any]]:

@@ -278,3 +278,22 @@ def test_builtin_encoder_scores_alike_whatever_the_neighbours(tmp_path: Path) ->
     save_preference_model(model, tokenizer, tmp_path, card="# card\n")
     loaded = load_preference_model(tmp_path)
     np.testing.assert_array_equal(predict_logits(loaded.model, loaded.tokenizer, PAIRS), together)
+
+
+def test_a_cpu_reads_small_batches_so_that_little_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 240 texts of 6 to 68 tokens: at most 1,024 padded tokens at once, and 8 % padding; batches of 8,192: 30 %."""
+    judge = tiny_model()
+    batches: list[tuple[int, int]] = []
+    vectors = PreferenceModel.vectors
+
+    def observed(self: PreferenceModel, **batch: torch.Tensor) -> torch.Tensor:
+        mask = batch["attention_mask"]
+        batches.append((mask.numel(), int(mask.sum())))
+        return vectors(self, **batch)
+
+    monkeypatch.setattr(PreferenceModel, "vectors", observed)
+    words_of_rows = [("sad " * (number % 60) + ".", f"{'yes ' * (1 + number // 60)}") for number in range(240)]
+    predict(judge.model, judge.tokenizer, words_of_rows, max_tokens_per_batch=8192)
+    assert max(padded for padded, _ in batches) <= 1024
+    padded, real = (sum(column) for column in zip(*batches, strict=True))
+    assert 1 - real / padded < 0.1
