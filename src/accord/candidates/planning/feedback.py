@@ -60,6 +60,10 @@ class FeedbackModel(PreTrainedModel):
         config.encoder_config = encoder.config.to_dict()
         model = cls(config)
         model.encoder.load_state_dict(encoder.state_dict())
+        fresh = (model.conversation, model.strategies, model.sequence, model.query, *model.output)
+        for part in fresh:
+            if isinstance(part, nn.LSTM | nn.Linear | nn.Embedding):
+                part.reset_parameters()  # transformers' scale is too small for narrow models
         nn.init.zeros_(model.emotions.weight)
         return model.eval()
 
