@@ -2,7 +2,7 @@
 #   make demo        the whole chain on the embedded sample, ends with a report (runs/demo/)
 #   make demo-study  the pre-declared study: five seeds, test prompts read once (long)
 #   make simulation  which objective finds the true shares where they are known (long)
-#   make bench       every benchmark against its peer, and the tables of docs/performance.md (about 25 minutes)
+#   make bench       every benchmark against its peer, and the tables of docs/performance.md (half an hour)
 #   make test        all quick tests      make test-all   the slow ones as well
 #   make check       formatting, lint, strict types, documentation
 #   make docs        regenerate docs/command-line.md, build site/

@@ -70,7 +70,7 @@ class FitSettings:
     batch_size: int = 64
     """Items in one training step."""
     micro_batch_size: int = 16
-    """Items in one forward pass (not for head, which takes whole steps); with chunk:G a multiple of G."""
+    """Items in one forward pass, at most (not for head, whose steps are whole); with chunk:G a multiple of G."""
     eval_every: int = 20
     """Steps between two evaluations on the dev split."""
     patience: int = 10
@@ -80,7 +80,7 @@ class FitSettings:
     n_resamples: int = 1000
     """Bootstrap resamples behind each interval."""
     batch_tokens: int = 8192
-    """Padded tokens in one batch without gradient."""
+    """Padded tokens in one batch without gradient, at most; on a CPU at most 1,024."""
 
     @property
     def resolved_learning_rate(self) -> float:

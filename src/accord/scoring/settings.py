@@ -13,4 +13,4 @@ class ScoreSettings:
     or the chance that three random people all accept, or (several models, each of one group of annotators) the
     acceptance of the group that accepts least."""
     batch_tokens: int = 8192
-    """Padded tokens in one batch."""
+    """Padded tokens in one batch, at most; on a CPU at most 1,024."""
