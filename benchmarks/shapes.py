@@ -45,7 +45,7 @@ def t5_small(**changes: Any) -> Any:
     shape = {"vocab_size": 32_128, "d_model": 512, "d_kv": 64, "d_ff": 2_048, "num_layers": 6, "num_heads": 8}
     special = {"pad_token_id": PAD, "eos_token_id": END, "decoder_start_token_id": PAD}
     model = T5ForConditionalGeneration(T5Config(**{**shape, **changes}, **special, dropout_rate=0.0))
-    return _without_ends(model)
+    return _varied(model, model.decoder.final_layer_norm)
 
 
 def bart_base(**changes: Any) -> Any:
@@ -55,7 +55,8 @@ def bart_base(**changes: Any) -> Any:
         shape |= {f"{part}_layers": 6, f"{part}_attention_heads": 12, f"{part}_ffn_dim": 3_072}
     special: dict[str, Any] = {"pad_token_id": PAD, "bos_token_id": END, "eos_token_id": END}
     special |= {"decoder_start_token_id": END, "forced_eos_token_id": None, "init_std": 0.1, "dropout": 0.0}
-    return _without_ends(BartForConditionalGeneration(BartConfig(**{**shape, **changes}, **special)))
+    model = BartForConditionalGeneration(BartConfig(**{**shape, **changes}, **special))
+    return _varied(model, model.model.decoder.layers[-1].final_layer_norm)
 
 
 def minilm_l6(**changes: Any) -> Any:
@@ -112,6 +113,13 @@ def save_model(model: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     word_tokenizer(model.config.vocab_size).save_pretrained(folder)
     return folder
+
+
+def _varied(model: Any, last_norm: Any) -> Any:
+    """Random signs in the last normalisation: or tied embeddings say the latest token again and again."""
+    with torch.no_grad():
+        last_norm.weight.mul_(torch.randint(0, 2, last_norm.weight.shape) * 2.0 - 1.0)
+    return _without_ends(model)
 
 
 def _without_ends(model: Any) -> Any:

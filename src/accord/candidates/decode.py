@@ -25,7 +25,7 @@ from accord.randomness import keyed_rng
 from accord.records import Measurement, Output, PromptRow
 from accord.resumable import map_batches
 
-VERSION = 1
+VERSION = 2
 OUTPUTS_FILE = "outputs.jsonl"
 
 Method = Literal["diverse_beam", "beam", "greedy", "sample"]

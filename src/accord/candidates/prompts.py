@@ -75,7 +75,7 @@ def build_plan(
     full = [generator.prompt_ids(prompt) for prompt in prompts]
     prefixes = [generator.forced_prefix(prompt) for prompt in prompts]
     prompt_ids = [ids[-max_prompt_tokens:] for ids in full]
-    lengths = [(len(ids) + max_new_tokens) * copies for ids in prompt_ids]
+    lengths = [len(ids) + max_new_tokens * copies for ids in prompt_ids]  # what is kept of a prompt is kept once
     batches = token_budget_batches(lengths, max_tokens=batch_tokens)
     n_cut = sum(len(ids) > max_prompt_tokens for ids in full)
     return Plan(prompt_ids, prefixes, batches, n_cut, padding_share([len(ids) for ids in prompt_ids], batches))
