@@ -205,9 +205,11 @@ def _footnotes(paper: Paper, columns: Sequence[Column]) -> tuple[Block, ...]:
     missing = [f"{column.name} ({column.metric})" for column in columns if column.metric not in measured]
     if missing and measured:
         notes.append(f"Not measured in this run: {', '.join(missing)}.")
-    for column in columns:
-        if column.metric in measured and column.metric != wanted[column.name]:
-            notes.append(f"{column.name} is {column.metric} here; the paper's is {wanted[column.name]}.")
+    notes += [
+        f"{column.name} is {column.metric} here; the paper's is {wanted[column.name]}."
+        for column in columns
+        if column.metric in measured and column.metric != wanted[column.name]
+    ]
     notes += [f"{name}: {text}" for name, text in _signatures(paper, columns)]
     if paper.failed:
         notes.append(f"Runs that failed and are missing: {'; '.join(paper.failed)}.")
