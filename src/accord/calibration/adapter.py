@@ -11,6 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from accord.artifacts import read_json, write_json
+from accord.candidates.generators.load import model_folder
 from accord.candidates.generators.protocol import Generator
 from accord.errors import ConfigError
 from accord.files import naming_failed_writes
@@ -117,7 +118,8 @@ def add_adapter(
 
     Args:
         lora_layers: see `adapted_layers`.
-        base_name: what the saved adapter calls its base, e.g. builtin:NAME; never a cache path.
+        base_name: what the saved adapter calls its base, e.g. builtin:NAME; never a cache path. Of a stage's folder
+            the generator inside it.
 
     Raises:
         ConfigError: the model already is an adapter.
@@ -143,7 +145,7 @@ def add_adapter(
     )
     torch.manual_seed(keyed_seed(seed, "lora"))
     adapted = get_peft_model(model, config)
-    adapted.peft_config["default"].base_model_name_or_path = base_name
+    adapted.peft_config["default"].base_model_name_or_path = model_folder(base_name)
     return adapted
 
 
