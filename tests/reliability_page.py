@@ -49,8 +49,8 @@ LEADS = {
     "Models": "Model folders and adapters.",
     "Settings": "`--config` files and the file of `accord run`.",
     "Output folders": "Places where nothing can be written, or something else stands.",
-    "Interrupts": "A signal in the midst of the work. (Here and below, the seconds in `curve.jsonl` are those that each "
-    "run took.)",
+    "Interrupts": "A signal in the midst of the work. (Here and below, the seconds in `curve.jsonl` are those that "
+    "each run took.)",
     "Full disk": "The system refuses to write a file to its end.",
     "Resuming": "Going on with an unfinished folder, or reusing a finished one.",
 }
