@@ -204,8 +204,9 @@ class Theirs:
         if smoke:
             return
         taken = {}
+        order = list(range(min(3 * BATCH_SIZE, self.ours.work.n_items)))
         for self.micro_batch_size in PEER_MICRO_BATCH_SIZES:
-            taken[self.micro_batch_size] = self.run_part(list(range(3 * BATCH_SIZE)), grouped=True)["seconds"]
+            taken[self.micro_batch_size] = self.run_part(order, grouped=True)["seconds"]
         print(f"Trainer: seconds by micro-batch {taken}", file=sys.stderr, flush=True)
         self.micro_batch_size = min(taken, key=lambda size: taken[size])
 
