@@ -143,7 +143,7 @@ def test_k_is_drawn_with_a_line_for_each_tie(tmp_path: Path) -> None:
         *(
             row(f"K = {k}, tie {tie}", **{"generate.num_candidates": k, "calibrate.tie": tie})
             for k in (5, 10)
-            for tie in ("0", "0.02")
+            for tie in (0.0, 0.02)
         ),
     ]
     results = [level("bleu_2", found["row"], 0.1 + 0.01 * number) for number, found in enumerate(rows)]
@@ -151,7 +151,7 @@ def test_k_is_drawn_with_a_line_for_each_tie(tmp_path: Path) -> None:
     assert section is not None
     (figure,) = section.figures
     assert figure.title == "BART: B-2"
-    assert ">0.02<" in figure.svg
+    assert ">tie 0.02<" in figure.svg
     assert "num candidates" in figure.svg
 
 

@@ -31,6 +31,7 @@ from accord.report.tables import Cell, Difference, Marked, PValue, Table
 from accord.statistics.resampling import Interval
 
 BETTER, WORSE = "†", "‡"
+N_CANDIDATES = "generate.num_candidates"
 BASE_ROW = "Base"
 THIS_RUN = "this run"
 DIFFERENCES = ("acceptance", "distinct_2", "self_bleu", "rouge_l_caption", "rouge_l", "perplexity")
@@ -353,7 +354,7 @@ def axis_section(paper: Paper) -> Section | None:
         points = [
             {"name": row["system"], "values": row["values"]} for row in generator["rows"] if row["row"] != BASE_ROW
         ]
-        axis = numeric_axis(_without_constants(points))
+        axis = numeric_axis(_without_constants(points), along=N_CANDIDATES)
         if axis is None:
             continue
         for column in (*paper.layout.columns, *OWN_COLUMNS):

@@ -85,18 +85,28 @@ def sweep_figures(points: Sequence[Mapping[str, Any]], levels: Sequence[Measurem
     return shown
 
 
-def numeric_axis(points: Sequence[Mapping[str, Any]]) -> Axis | None:
-    """The one key whose values are numbers for all points; None where there is none, or several."""
+def numeric_axis(points: Sequence[Mapping[str, Any]], *, along: str | None = None) -> Axis | None:
+    """The one key whose values are numbers for all points; None where there is none, or several.
+
+    Args:
+        along: the key to take where there are several.
+    """
     keys = dict.fromkeys(key for point in points for key in point["values"])
     numbers = [key for key in keys if all(_is_number(point["values"].get(key)) for point in points)]
+    numbers = [along] if along in numbers else numbers
     if len(numbers) != 1 or len({point["values"][numbers[0]] for point in points}) < 2:
         return None
     (key,) = numbers
     series: dict[str, list[tuple[float, str]]] = {}
     for point in points:
-        rest = ", ".join(str(value) for other, value in point["values"].items() if other != key)
+        rest = ", ".join(_setting(other, value) for other, value in point["values"].items() if other != key)
         series.setdefault(rest, []).append((float(point["values"][key]), point["name"]))
     return Axis(key.rpartition(".")[2].replace("_", " "), {name: sorted(found) for name, found in series.items()})
+
+
+def _setting(key: str, value: Any) -> str:
+    """A number with its key; other values speak for themselves."""
+    return f"{key.rpartition('.')[2].replace('_', ' ')} {value:g}" if _is_number(value) else str(value)
 
 
 def _is_number(value: Any) -> bool:
