@@ -23,7 +23,7 @@ def parse(*tokens: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_imports_nothing_heavy_and_is_quick(verb: str) -> None:
-    """Processor time, best of three: twice what `benchmarks.startup` allows, since a busy machine's cores are slower."""
+    """Processor time, best of three; twice what `benchmarks.startup` allows, because a busy machine is slower."""
     script = (
         "import sys; from accord.cli.main import main; code = main(sys.argv[1:]); "
         f"heavy = [name for name in {HEAVY} if name in sys.modules]; sys.exit(code or ', '.join(heavy) or 0)"
