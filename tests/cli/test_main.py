@@ -23,7 +23,7 @@ def parse(*tokens: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_imports_nothing_heavy_and_is_quick(verb: str) -> None:
-    """Processor time, best of three; twice what `benchmarks.startup` allows, because a busy machine is slower."""
+    """Processor time, best of three, because the wall clock belongs to whatever else runs."""
     script = (
         "import sys; from accord.cli.main import main; code = main(sys.argv[1:]); "
         f"heavy = [name for name in {HEAVY} if name in sys.modules]; sys.exit(code or ', '.join(heavy) or 0)"
@@ -41,9 +41,9 @@ def test_help_imports_nothing_heavy_and_is_quick(verb: str) -> None:
         assert done.returncode == 0, done.stderr
         assert "Usage: accord" in done.stdout
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
-        if min(times) < 1.0:
+        if min(times) < 0.5:
             break
-    assert min(times) < 1.0
+    assert min(times) < 0.5
 
 
 @pytest.mark.parametrize("flag", ["--max-prompt-tokens", "--max_prompt_tokens"])

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from cyclopts.config import Dict
 
-from accord.config import canonical_key, check_keys, read_config
-
 SETTINGS = Parameter(name="*", group=Group("Settings", sort_key=1))
 """Marks a settings dataclass whose fields become flags."""
 COMMON = Parameter(name="*", group=Group("Common to the verbs", sort_key=2))
@@ -48,6 +46,8 @@ DEFAULT_OPTIONS = Options()
 
 def apply_config_file(app: Any, commands: Sequence[str], arguments: Any) -> None:
     """Give the flags that the command line left out the values of the `--config` file (called by cyclopts)."""
+    from accord.config import check_keys, read_config  # reads YAML, which help does not
+
     chosen = next((argument for argument in arguments if argument.name == "--config" and argument.tokens), None)
     if chosen is None:
         return
@@ -61,6 +61,8 @@ def apply_config_file(app: Any, commands: Sequence[str], arguments: Any) -> None
 
 def _for_verb(values: dict[str, Any], commands: Sequence[str]) -> dict[str, Any]:
     """Of a file of `accord run` the verb's own section, with the file's seed; any other file as it is."""
+    from accord.config import canonical_key
+
     section = values.get(canonical_key(commands[-1])) if commands else None
     if not isinstance(section, dict):
         return values
