@@ -165,7 +165,7 @@ def test_resuming_equals_not_stopping(
             raise KeyboardInterrupt
         return step_indices(n_items, batch_size, number, seed=seed)
 
-    monkeypatch.setattr("accord.calibration.calibrate.step_indices", interrupted)
+    monkeypatch.setattr("accord.training.epochs.step_indices", interrupted)
     with pytest.raises(KeyboardInterrupt):
         calibrate_stage(candidates, output_dir=tmp_path / "stopped", settings=settings, seed=2)
     monkeypatch.undo()

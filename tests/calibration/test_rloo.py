@@ -123,11 +123,7 @@ def parts_of(settings: CalibrateSettings) -> Parts:
     examples = encode_rows(own_rows(settings.model, 4), generator, max_prompt_tokens=64, score_control="none", seed=0)
     trained, reader = trained_part(
         generator,
-        tuning=settings.tuning,
-        lora_layers=settings.lora_layers,
-        r=settings.lora_r,
-        alpha=settings.lora_alpha,
-        dropout=0.0,
+        settings,
         base_name=settings.model,
         seed=3,
         probe=(examples[0].prompt_ids, examples[0].reference_ids),
@@ -258,7 +254,7 @@ def test_resuming_equals_not_stopping(
             raise KeyboardInterrupt
         return step_indices(n_items, batch_size, number, seed=seed)
 
-    monkeypatch.setattr("accord.calibration.calibrate.step_indices", interrupted)
+    monkeypatch.setattr("accord.training.epochs.step_indices", interrupted)
     with pytest.raises(KeyboardInterrupt):
         calibrate_stage(candidates, output_dir=tmp_path / "stopped", settings=settings, seed=2)
     monkeypatch.undo()

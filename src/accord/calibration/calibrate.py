@@ -32,11 +32,11 @@ from accord.calibration.rloo import learn_from_fresh_samples, require_reward
 from accord.calibration.samples import with_sampled_score
 from accord.calibration.settings import CalibrateSettings
 from accord.calibration.trained_part import trained_part
-from accord.candidates.generators.load import load_generator
+from accord.candidates.generators.load import load_chosen
 from accord.pretrained import content_name
 from accord.records import Measurement
-from accord.training.batches import step_indices, steps_per_epoch
-from accord.training.loop import TrainingResult, train
+from accord.training.epochs import train_in_epochs
+from accord.training.loop import TrainingResult
 from accord.training.processes import device, from_main
 
 VERSION = 2
@@ -80,14 +80,7 @@ def calibrate_stage(candidates: Path, *, output_dir: Path, settings: CalibrateSe
 def _calibrate(stage: Stage, candidates: Path, settings: CalibrateSettings, seed: int) -> None:
     rows = read_candidates(candidates)
     split = train_dev_rows(rows, dev_fraction=settings.dev_fraction, seed=seed)
-    generator = load_generator(
-        settings.model,
-        kind=settings.generator_kind,
-        system_prompt=settings.system_prompt,
-        chat=settings.chat,
-        dtype=settings.dtype,
-        device=str(device()),
-    )
+    generator = load_chosen(settings, device=str(device()))
     encode = partial(
         encode_rows,
         generator=generator,
@@ -101,11 +94,7 @@ def _calibrate(stage: Stage, candidates: Path, settings: CalibrateSettings, seed
     longest = max(dev, key=lambda example: example.n_tokens)
     trained, reader = trained_part(
         generator,
-        tuning=settings.tuning,
-        lora_layers=settings.lora_layers,
-        r=settings.lora_r,
-        alpha=settings.lora_alpha,
-        dropout=settings.lora_dropout,
+        settings,
         base_name=settings.model,
         seed=seed,
         probe=(longest.prompt_ids, longest.candidate_ids + longest.reference_ids),
@@ -135,29 +124,21 @@ def _learning(parts: Parts) -> Learning:
 def _train(
     trained: Any, learning: Learning, settings: CalibrateSettings, seed: int, *, checkpoint_dir: Path
 ) -> TrainingResult:
-    examples = learning.examples
-
-    def micro_batches_at(step: int) -> list[StepBatch]:
-        chosen = step_indices(len(examples), settings.batch_size, step, seed=seed)
-        batches = micro_batches([examples[int(number)] for number in chosen], settings.micro_batch_size)
-        return [StepBatch(step, batch) for batch in batches]
+    def step_batches(step: int, chosen: list[Example]) -> list[StepBatch]:
+        return [StepBatch(step, batch) for batch in micro_batches(chosen, settings.micro_batch_size)]
 
     def evaluate() -> dict[str, float]:
         return {name: _mean(values) for name, values in learning.figures().items()}
 
-    return train(
+    return train_in_epochs(
         trained,
+        learning.examples,
+        settings=settings,
+        learning_rate=settings.resolved_learning_rate,
+        micro_batches=step_batches,
         loss_of=learning.loss_of,
-        micro_batches_at=micro_batches_at,
-        n_steps=math.ceil(settings.epochs * steps_per_epoch(len(examples), settings.batch_size)),
         evaluate=evaluate,
         select_on=SELECTED_BY,
-        eval_every=settings.eval_every,
-        patience=settings.patience,
-        learning_rate=settings.resolved_learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_steps,
-        max_grad_norm=settings.max_grad_norm,
         seed=seed,
         checkpoint_dir=checkpoint_dir,
         label="Calibrating",

@@ -1,27 +1,20 @@
-"""Settings of `accord calibrate`, `accord tune` and `accord export pairs`."""
+"""Settings of `accord calibrate`, `accord tune` and `accord export pairs`.
+
+The flags of a verb come in the order of its class's bases, from the last to the first; what the class itself says
+again is another default or another help text of the same flag.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from accord.candidates.settings import GeneratorKind
+from accord.candidates.settings import GeneratorSettings
+from accord.training.settings import LoopSettings
 
 
 @dataclass(frozen=True)
-class CalibrateSettings:
-    """How a generator learns to find likely what people accept."""
+class AdapterSettings:
+    """Which weights of a generator are trained (see `trained_part`)."""
 
-    model: str = "builtin:smollm2"
-    """Generator to calibrate: local path, Hub id, or builtin:NAME."""
-    generator_kind: GeneratorKind = "auto"
-    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the frozen weights; what is trained always is float32."""
-    system_prompt: str | None = None
-    """System message put before every chat prompt; give the one that `accord generate` used."""
-    chat: Literal["auto", "yes", "no"] = "auto"
-    """Apply the tokenizer's chat template; auto does so where it has one."""
-    max_prompt_tokens: int = 512
-    """A longer prompt loses its beginning; cut prompts are counted."""
     tuning: Literal["lora", "full"] = "lora"
     """Which weights are trained: a LoRA adapter on every linear map of the chosen layers, or all weights."""
     lora_layers: Literal["upper_third", "all"] = "upper_third"
@@ -32,6 +25,12 @@ class CalibrateSettings:
     """The adapter's output is scaled by lora_alpha / lora_r."""
     lora_dropout: float = 0.0
     """Dropout before the adapter."""
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What calibration learns, from whom, and who is held out."""
+
     objective: Literal["ranking_margin", "dpo", "rloo"] = "ranking_margin"
     """What is learnt: the ranking of a prompt's candidates, its best against its worst candidate (dpo), or the reward
     of completions drawn afresh at every step (rloo)."""
@@ -71,14 +70,20 @@ class CalibrateSettings:
     """`shuffled` permutes the scores within each prompt (a control)."""
     dev_fraction: float = 0.15
     """Share of groups held out for validation where no row has split `dev`."""
+
+
+@dataclass(frozen=True)
+class CalibrateSettings(LoopSettings, ObjectiveSettings, AdapterSettings, GeneratorSettings):
+    """How a generator learns to find likely what people accept."""
+
+    model: str = "builtin:smollm2"
+    """Generator to calibrate: local path, Hub id, or builtin:NAME."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the frozen weights; what is trained always is float32."""
+    system_prompt: str | None = None
+    """System message put before every chat prompt; give the one that `accord generate` used."""
     learning_rate: float | None = None
     """Peak learning rate of AdamW; linear decay to 0. Null: 1e-4 for lora, 1e-5 for full."""
-    weight_decay: float = 0.0
-    """Weight decay on the trained matrices."""
-    warmup_steps: int = 0
-    """Steps of linear warm-up."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
     epochs: float = 4.0
     """Passes over the training prompts."""
     batch_size: int = 8
@@ -87,8 +92,6 @@ class CalibrateSettings:
     """Prompts read at once; changes memory and speed, not the step."""
     eval_every: int = 8
     """Steps between validations."""
-    patience: int | None = 4
-    """Stop after this many validations without a better one; null never stops early."""
 
     @property
     def resolved_learning_rate(self) -> float:
@@ -98,33 +101,17 @@ class CalibrateSettings:
 
 
 @dataclass(frozen=True)
-class TuneSettings:
-    """How a generator learns to write what people wrote."""
+class ReferenceSettings(GeneratorSettings):
+    """How a generator reads a prompt and its references."""
 
-    model: str = "builtin:smollm2"
-    """Generator to tune: local path, Hub id, builtin:NAME, or scratch:NAME for random weights (see scratch_width)."""
-    generator_kind: GeneratorKind = "auto"
-    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the frozen weights; what is trained always is float32."""
-    system_prompt: str | None = None
-    """System message put before every chat prompt."""
-    chat: Literal["auto", "yes", "no"] = "auto"
-    """Apply the tokenizer's chat template; auto does so where it has one."""
-    max_prompt_tokens: int = 512
-    """A longer prompt loses its beginning; cut prompts are counted."""
     max_reference_tokens: int = 128
     """A longer reference loses its end, and is then not taught to end there; cut references are counted."""
-    tuning: Literal["full", "lora"] = "full"
-    """Which weights are trained: all, or a LoRA adapter on every linear map of the chosen layers."""
-    lora_layers: Literal["upper_third", "all"] = "all"
-    """Layers that carry the adapter: the upper third (of the decoder, where there is an encoder too), or all."""
-    lora_r: int = 16
-    """Rank of the adapter."""
-    lora_alpha: float = 32.0
-    """The adapter's output is scaled by lora_alpha / lora_r."""
-    lora_dropout: float = 0.0
-    """Dropout before the adapter."""
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """What supervised tuning starts from, learns and writes, and who is held out."""
+
     merge_adapter: bool = True
     """lora: write the adapter merged into its base, as a whole model that `accord calibrate` can start from."""
     scratch_width: int = 256
@@ -139,24 +126,24 @@ class TuneSettings:
     """Share of groups held out for validation where no row has split `dev`."""
     max_dev_prompts: int | None = 500
     """Validate on at most so many prompts, drawn with the seed; null: on all."""
+
+
+@dataclass(frozen=True)
+class TuneSettings(LoopSettings, TuningSettings, AdapterSettings, ReferenceSettings):
+    """How a generator learns to write what people wrote."""
+
+    model: str = "builtin:smollm2"
+    """Generator to tune: local path, Hub id, builtin:NAME, or scratch:NAME for random weights (see scratch_width)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the frozen weights; what is trained always is float32."""
+    system_prompt: str | None = None
+    """System message put before every chat prompt."""
+    tuning: Literal["full", "lora"] = "full"
+    """Which weights are trained: all, or a LoRA adapter on every linear map of the chosen layers."""
+    lora_layers: Literal["upper_third", "all"] = "all"
+    """Layers that carry the adapter: the upper third (of the decoder, where there is an encoder too), or all."""
     learning_rate: float | None = None
     """Peak learning rate of AdamW; linear decay to 0. Null: 2e-4 for lora, 5e-5 for full, 1e-3 from scratch."""
-    weight_decay: float = 0.0
-    """Weight decay on the trained matrices."""
-    warmup_steps: int = 0
-    """Steps of linear warm-up."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
-    epochs: float = 3.0
-    """Passes over the training prompts."""
-    batch_size: int = 16
-    """Prompts per step."""
-    micro_batch_size: int = 8
-    """Prompts read at once; changes memory and speed, not the step."""
-    eval_every: int = 50
-    """Steps between validations."""
-    patience: int | None = 4
-    """Stop after this many validations without a better one; null never stops early."""
 
     @property
     def resolved_learning_rate(self) -> float:

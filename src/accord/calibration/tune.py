@@ -29,15 +29,15 @@ from accord.calibration.scratch import (
 from accord.calibration.settings import TuneSettings
 from accord.calibration.token_loss import Validation, perplexity, reference_token_loss, validation
 from accord.calibration.trained_part import trained_part
-from accord.candidates.generators.load import GENERATOR_FOLDER, load_generator
+from accord.candidates.generators.load import GENERATOR_FOLDER, load_chosen
 from accord.candidates.logps import StateReader
 from accord.candidates.prompts import read_prompts
 from accord.errors import ConfigError, DataError
 from accord.pretrained import content_name
 from accord.records import Measurement, PromptRow, Split
 from accord.statistics.resampling import ratio
-from accord.training.batches import step_indices, steps_per_epoch
-from accord.training.loop import LossSum, TrainingResult, train
+from accord.training.epochs import train_in_epochs
+from accord.training.loop import LossSum, TrainingResult
 from accord.training.processes import device, from_main
 
 VERSION = 1
@@ -86,14 +86,8 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
     referenced = with_references(read)
     split = train_dev_rows(referenced, dev_fraction=settings.dev_fraction, seed=seed)
     split = split._replace(dev=drawn_rows(split.dev, settings.max_dev_prompts, seed))
-    generator = load_generator(
-        from_main(lambda: _start(split.train, settings, seed, scratch_dir=stage.scratch_dir)),
-        kind=settings.generator_kind,
-        system_prompt=settings.system_prompt,
-        chat=settings.chat,
-        dtype=settings.dtype,
-        device=str(device()),
-    )
+    start = from_main(lambda: _start(split.train, settings, seed, scratch_dir=stage.scratch_dir))
+    generator = load_chosen(settings, model=start, device=str(device()))
     encode = partial(
         encode_references,
         generator=generator,
@@ -105,11 +99,7 @@ def _tune(stage: Stage, prompts: Path, settings: TuneSettings, seed: int, splits
     longest = max(dev, key=lambda example: example.n_tokens)
     trained, reader = trained_part(
         generator,
-        tuning=settings.tuning,
-        lora_layers=settings.lora_layers,
-        r=settings.lora_r,
-        alpha=settings.lora_alpha,
-        dropout=settings.lora_dropout,
+        settings,
         base_name=settings.model,
         seed=seed,
         probe=(longest.prompt_ids, longest.reference_ids),
@@ -150,27 +140,19 @@ def _train(
     def loss_of(batch: Sequence[TuneExample]) -> LossSum:
         return reference_token_loss(reader, batch, label_smoothing=settings.label_smoothing)
 
-    def micro_batches_at(step: int) -> list[list[TuneExample]]:
-        chosen = step_indices(len(examples), settings.batch_size, step, seed=seed)
-        return micro_batches([examples[int(number)] for number in chosen], settings.micro_batch_size)
-
     def evaluate() -> dict[str, float]:
         found = validation(reader, dev, micro_batch_size=settings.micro_batch_size)
         return {"validation_loss": found.learnt.mean, "perplexity": math.exp(found.text.mean)}
 
-    return train(
+    return train_in_epochs(
         trained,
+        examples,
+        settings=settings,
+        learning_rate=settings.resolved_learning_rate,
+        micro_batches=lambda _, chosen: micro_batches(chosen, settings.micro_batch_size),
         loss_of=loss_of,
-        micro_batches_at=micro_batches_at,
-        n_steps=math.ceil(settings.epochs * steps_per_epoch(len(examples), settings.batch_size)),
         evaluate=evaluate,
         select_on="validation_loss",
-        eval_every=settings.eval_every,
-        patience=settings.patience,
-        learning_rate=settings.resolved_learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_steps,
-        max_grad_norm=settings.max_grad_norm,
         seed=seed,
         checkpoint_dir=checkpoint_dir,
         label="Tuning",

@@ -10,7 +10,7 @@ import torch
 from accord.artifacts import Stage, open_stage, read_jsonl, settings_dict, write_json
 from accord.candidates.diverse_beam import EarlyStopping, Hypothesis, diverse_beams
 from accord.candidates.forced import encoded_after
-from accord.candidates.generators.load import load_generator
+from accord.candidates.generators.load import load_chosen
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.processors import build_processors
 from accord.candidates.prompts import Plan, build_plan, read_prompts
@@ -204,13 +204,7 @@ def planned(
     rows: Sequence[PromptRow], settings: DecodeSettings | GenerateSettings, *, copies: int, seed: int
 ) -> Planned:
     """What the settings make of the rows, with `copies` rows of the model for each prompt."""
-    generator = load_generator(
-        settings.model,
-        kind=settings.generator_kind,
-        system_prompt=settings.system_prompt,
-        chat=settings.chat,
-        dtype=settings.dtype,
-    )
+    generator = load_chosen(settings)
     asked = chosen_strategies(
         rows,
         generator,

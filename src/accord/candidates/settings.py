@@ -7,8 +7,8 @@ GeneratorKind = Literal["auto", "causal", "seq2seq", "blender-vanilla", "blender
 
 
 @dataclass(frozen=True)
-class GenerateSettings:
-    """How K different candidates per prompt are found."""
+class GeneratorSettings:
+    """Which generator is loaded, and how it reads a prompt (see `load_chosen`)."""
 
     model: str = "builtin:smollm2"
     """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
@@ -22,6 +22,12 @@ class GenerateSettings:
     """Apply the tokenizer's chat template; auto does so where it has one."""
     max_prompt_tokens: int = 512
     """A longer prompt loses its beginning; cut prompts are counted."""
+
+
+@dataclass(frozen=True)
+class GenerateSettings(GeneratorSettings):
+    """How K different candidates per prompt are found."""
+
     strategy: Literal["gold", "predicted", "argmax"] = "gold"
     """Generators that write after a strategy: the row's own, one drawn from their own predictions, or the likeliest."""
     method: Literal["diverse_beam", "beam", "sample"] = "diverse_beam"
@@ -57,21 +63,9 @@ class GenerateSettings:
 
 
 @dataclass(frozen=True)
-class DecodeSettings:
+class DecodeSettings(GeneratorSettings):
     """How a generator writes the texts that are evaluated."""
 
-    model: str = "builtin:smollm2"
-    """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
-    generator_kind: GeneratorKind = "auto"
-    """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights."""
-    system_prompt: str | None = None
-    """System message put before every prompt that brings none; null leaves it to the chat template."""
-    chat: Literal["auto", "yes", "no"] = "auto"
-    """Apply the tokenizer's chat template; auto does so where it has one."""
-    max_prompt_tokens: int = 512
-    """A longer prompt loses its beginning; cut prompts are counted."""
     strategy: Literal["gold", "predicted", "argmax"] = "predicted"
     """Generators that write after a strategy: the row's own, one drawn from their own predictions, or the likeliest."""
     method: Literal["sample", "greedy", "beam"] = "sample"

@@ -14,6 +14,7 @@ from accord.candidates.generators.multiesc import MultiEscGenerator
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
 from accord.candidates.generators.two_encoder import MODEL_TYPE, register_multiesc
+from accord.candidates.settings import GeneratorSettings
 from accord.errors import ArtifactError, ConfigError
 from accord.pretrained import generator_kind, load_causal_lm, load_seq2seq_lm, load_tokenizer
 
@@ -72,6 +73,18 @@ def load_generator(
     model = load(source, dtype=dtype).to(target)
     generator = ARCHITECTURES.get(model.config.model_type, plain) if asked is None else KINDS[asked][1]
     return generator(model, tokenizer, name=name, system_prompt=system_prompt, chat=CHAT_CHOICES[chat])
+
+
+def load_chosen(settings: GeneratorSettings, *, model: str | None = None, device: str = "auto") -> Generator:
+    """The generator that a stage's settings choose, or `model` in its place, read as they say (`load_generator`)."""
+    return load_generator(
+        settings.model if model is None else model,
+        kind=settings.generator_kind,
+        system_prompt=settings.system_prompt,
+        chat=settings.chat,
+        dtype=settings.dtype,
+        device=device,
+    )
 
 
 def _remembered_kind(source: str, tokenizer: Any) -> str | None:
