@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
-    BartConfig,
     BartForConditionalGeneration,
     BertConfig,
     BertModel,
-    BlenderbotSmallConfig,
     BlenderbotSmallForConditionalGeneration,
     GPT2Config,
     GPT2LMHeadModel,
@@ -136,26 +134,7 @@ def tiny_bart(seed: int = 0, *, forced_start: bool = False) -> BartForConditiona
     Args:
         forced_start: the generation config forces <s> as the first token.
     """
-    torch.manual_seed(seed)
-    config = BartConfig(
-        vocab_size=len(SPECIALS) + len(WORDS),
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=3,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_position_embeddings=64,
-        init_std=0.3,
-        pad_token_id=0,
-        bos_token_id=4,
-        eos_token_id=5,
-        decoder_start_token_id=5,
-        forced_eos_token_id=5,
-    )
-    model = BartForConditionalGeneration(config).eval()
-    _amplify(model, ".fc1.weight", ".fc2.weight", "embed_positions.weight", "q_proj.weight", by=2.5)
+    model: BartForConditionalGeneration = _tiny_kin(BartForConditionalGeneration, seed, decoder_start_token_id=5)
     model.final_logits_bias.normal_()
     model.final_logits_bias[0, 5] = 4.0
     if forced_start:
@@ -180,8 +159,22 @@ def tiny_multiesc(seed: int = 0) -> tuple[MultiEscForConditionalGeneration, PreT
 
 def tiny_blender(seed: int = 0) -> BlenderbotSmallForConditionalGeneration:
     """A random BlenderBot-Small of some 50,000 parameters whose logits lie well apart."""
+    return _tiny_kin(BlenderbotSmallForConditionalGeneration, seed, decoder_start_token_id=4)
+
+
+def tiny_joint(seed: int = 0) -> tuple[BlenderbotSmallForConditionalGeneration, PreTrainedTokenizerFast]:
+    """`tiny_blender` and its tokenizer with the eight strategies, whose random embeddings lie well apart."""
+    model, tokenizer = tiny_blender(seed), word_tokenizer()
+    strategy_ids = add_strategy_tokens(model, tokenizer)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[strategy_ids] = torch.randn(len(strategy_ids), model.config.d_model)
+    return model, tokenizer
+
+
+def _tiny_kin(architecture: Any, seed: int, *, decoder_start_token_id: int) -> Any:
+    """A random model of BART's or a kindred architecture, whose logits lie well apart."""
     torch.manual_seed(seed)
-    config = BlenderbotSmallConfig(
+    config = architecture.config_class(
         vocab_size=len(SPECIALS) + len(WORDS),
         d_model=32,
         encoder_layers=2,
@@ -195,21 +188,12 @@ def tiny_blender(seed: int = 0) -> BlenderbotSmallForConditionalGeneration:
         pad_token_id=0,
         bos_token_id=4,
         eos_token_id=5,
-        decoder_start_token_id=4,
+        decoder_start_token_id=decoder_start_token_id,
         forced_eos_token_id=5,
     )
-    model = BlenderbotSmallForConditionalGeneration(config).eval()
+    model = architecture(config).eval()
     _amplify(model, ".fc1.weight", ".fc2.weight", "embed_positions.weight", "q_proj.weight", by=2.5)
     return model
-
-
-def tiny_joint(seed: int = 0) -> tuple[BlenderbotSmallForConditionalGeneration, PreTrainedTokenizerFast]:
-    """`tiny_blender` and its tokenizer with the eight strategies, whose random embeddings lie well apart."""
-    model, tokenizer = tiny_blender(seed), word_tokenizer()
-    strategy_ids = add_strategy_tokens(model, tokenizer)
-    with torch.no_grad():
-        model.get_input_embeddings().weight[strategy_ids] = torch.randn(len(strategy_ids), model.config.d_model)
-    return model, tokenizer
 
 
 def _amplify(model: torch.nn.Module, *names: str, by: float) -> None:
