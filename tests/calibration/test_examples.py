@@ -1,10 +1,10 @@
-"""From rows to examples: who trains, who validates, what the shuffled control shuffles."""
+"""From rows to examples: token ids, cut prompts, what the shuffled control shuffles."""
 
 import pytest
 
-from accord.calibration.examples import Example, encode_rows, require_references, train_dev_rows
+from accord.calibration.examples import Example, encode_rows, require_references
 from accord.candidates.generators.causal import CausalGenerator
-from accord.errors import ConfigError, DataError
+from accord.errors import ConfigError
 from accord.records import CandidateSet, Split
 from toys import tiny_llama, word_tokenizer
 
@@ -30,27 +30,6 @@ def toy_generator() -> CausalGenerator:
 
 def encoded(rows: list[CandidateSet], *, score_control: str = "none", seed: int = 1, limit: int = 99) -> list[Example]:
     return encode_rows(rows, toy_generator(), max_prompt_tokens=limit, score_control=score_control, seed=seed)
-
-
-def test_published_splits_are_kept() -> None:
-    rows = [row(0, split="train"), row(1, split="dev"), row(2, split="test"), row(3)]
-    split = train_dev_rows(rows, dev_fraction=0.5, seed=1)
-    assert [r.id for r in split.train] == ["p0", "p3"]
-    assert [r.id for r in split.dev] == ["p1"]
-
-
-def test_held_out_groups_stay_whole() -> None:
-    rows = [row(number, group=f"g{number // 3}") for number in range(30)]
-    split = train_dev_rows(rows, dev_fraction=0.2, seed=1)
-    assert len(split.dev) == 6
-    assert not {r.group for r in split.train} & {r.group for r in split.dev}
-    assert split == train_dev_rows(rows, dev_fraction=0.2, seed=1)
-    assert split != train_dev_rows(rows, dev_fraction=0.2, seed=2)
-
-
-def test_one_group_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="2 training and 0 validation prompts among 2 rows"):
-        train_dev_rows([row(0, group="g"), row(1, group="g")], dev_fraction=0.5, seed=1)
 
 
 def test_shuffled_scores_are_a_permutation_keyed_by_prompt() -> None:

@@ -64,7 +64,7 @@ def test_grades_as_in_the_original() -> None:
 def test_each_sequence_once_and_what_was_done_first() -> None:
     found = graded_sequences([candidates(1)], word_tokenizer(pair_template=True), FeedbackConfig())
     assert [(one.input.strategies, one.target) for one in found] == [([0, 7], 6.0), ([6], 0.0), ([0], 5.0)]
-    assert {one.group for one in found} == {"g1"}
+    assert {one.group for one in found} == {"group:g1"}
     assert found[0].input.turns == [[2, *found[0].input.turns[0][1:-1], 3]]
 
 

@@ -24,7 +24,6 @@ from accord.calibration.examples import (
     micro_batches,
     read_candidates,
     require_references,
-    train_dev_rows,
 )
 from accord.calibration.learning import Figures, Learning, Parts, StepBatch
 from accord.calibration.offline import learn_ranking
@@ -36,6 +35,7 @@ from accord.candidates.generators.load import load_chosen
 from accord.pretrained import content_name
 from accord.records import Measurement
 from accord.training.epochs import train_in_epochs
+from accord.training.held_out import train_dev_rows
 from accord.training.loop import TrainingResult
 from accord.training.processes import device, from_main
 

@@ -1,24 +1,21 @@
-"""From rows to what a training step reads: who trains and who validates, token ids and scores, prompt by prompt."""
+"""From rows to what a training step reads: token ids and scores, prompt by prompt."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
-
-import numpy as np
+from typing import NamedTuple, Protocol, TypeVar
 
 from accord.artifacts import read_jsonl, require_complete
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.strategies import prompt_for
 from accord.errors import ConfigError, DataError
 from accord.randomness import keyed_rng
-from accord.records import CandidateSet, Prompt, PromptRow
+from accord.records import CandidateSet, Prompt
+from accord.training.held_out import group_of
 
 logger = logging.getLogger(__name__)
 
 CANDIDATES_FILE = "candidates.jsonl"
-
-RowT = TypeVar("RowT", CandidateSet, PromptRow)
 
 
 class Sized(Protocol):
@@ -74,11 +71,6 @@ class Example(NamedTuple):
         )
 
 
-class TrainDev(NamedTuple, Generic[RowT]):
-    train: list[RowT]
-    dev: list[RowT]
-
-
 def read_candidates(folder_or_file: Path) -> list[CandidateSet]:
     """The scored candidates of an `accord score` folder, or of a JSONL file.
 
@@ -98,28 +90,6 @@ def read_candidates(folder_or_file: Path) -> list[CandidateSet]:
                     "run `accord score` again."
                 )
     return rows
-
-
-def train_dev_rows(rows: Sequence[RowT], *, dev_fraction: float, seed: int) -> TrainDev[RowT]:
-    """Training and validation prompts: by `split`, or by drawing groups where no row has split "dev".
-
-    Rows of split "test" take no part. A group (a row without one goes by its prompt) never straddles the two.
-
-    Raises:
-        DataError: one of the two is empty.
-    """
-    pool = [row for row in rows if row.split in ("train", None)]
-    dev = [row for row in rows if row.split == "dev"]
-    if not dev:
-        held_out = _held_out_groups(pool, dev_fraction=dev_fraction, seed=seed)
-        dev = [row for row in pool if group_of(row) in held_out]
-        pool = [row for row in pool if group_of(row) not in held_out]
-    if not pool or not dev:
-        raise DataError(
-            f"{len(pool)} training and {len(dev)} validation prompts among {len(rows)} rows. Expected at least one of "
-            'each: give rows the split "train" or "dev", or raise --dev-fraction.'
-        )
-    return TrainDev(pool, dev)
 
 
 def encode_rows(
@@ -201,20 +171,7 @@ def _as_written(ended_ids: list[int], n_tokens: int) -> list[int]:
     return ended_ids[:-1] if unfinished else ended_ids
 
 
-def group_of(row: CandidateSet | PromptRow) -> str:
-    """What must not straddle training and validation: the row's group, or its prompt."""
-    return f"group:{row.group}" if row.group is not None else f"prompt:{row.prompt}"
-
-
 def micro_batches(examples: Sequence[SizedT], size: int) -> list[list[SizedT]]:
     """A step's examples in groups of `size`, alike in length, so that little is padded; the sums do not change."""
     ordered = sorted(examples, key=lambda example: (-example.n_tokens, example.id))
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
-
-
-def _held_out_groups(rows: Sequence[CandidateSet | PromptRow], *, dev_fraction: float, seed: int) -> set[str]:
-    """A keyed draw of groups, at least one of two or more."""
-    groups = sorted({group_of(row) for row in rows})
-    n_held_out = min(len(groups) - 1, max(1, round(dev_fraction * len(groups)))) if len(groups) > 1 else 0
-    order: np.ndarray = keyed_rng(seed, "dev groups").permutation(len(groups))
-    return {groups[number] for number in order[:n_held_out]}

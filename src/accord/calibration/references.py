@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from accord.calibration.examples import group_of, log_cut_prompts
+from accord.calibration.examples import log_cut_prompts
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.reference_logps import reference_ids
 from accord.candidates.strategies import prompt_for
 from accord.errors import DataError
 from accord.randomness import keyed_rng
 from accord.records import PromptRow
+from accord.training.held_out import group_of
 
 
 class TuneExample(NamedTuple):

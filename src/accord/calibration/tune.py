@@ -16,7 +16,7 @@ import numpy as np
 from accord.artifacts import Stage, open_stage, settings_dict, write_json, write_jsonl
 from accord.calibration.adapter import SAVE, TUNED, require_trainable
 from accord.calibration.before_after import before_after
-from accord.calibration.examples import micro_batches, train_dev_rows
+from accord.calibration.examples import micro_batches
 from accord.calibration.references import TuneExample, drawn_rows, encode_references, with_references
 from accord.calibration.scratch import (
     ScratchKind,
@@ -37,6 +37,7 @@ from accord.pretrained import content_name
 from accord.records import Measurement, PromptRow, Split
 from accord.statistics.resampling import ratio
 from accord.training.epochs import train_in_epochs
+from accord.training.held_out import train_dev_rows
 from accord.training.loop import LossSum, TrainingResult
 from accord.training.processes import device, from_main
 

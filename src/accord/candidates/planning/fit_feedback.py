@@ -30,10 +30,11 @@ from accord.pretrained import content_name, load_encoder, load_model, load_token
 from accord.randomness import keyed_rng, keyed_seed
 from accord.records import CandidateSet, Measurement, Prompt
 from accord.statistics.resampling import bootstrap_interval, describe_interval
-from accord.training.batches import step_indices, steps_per_epoch
-from accord.training.loop import LossSum, TrainingResult, train
+from accord.training.epochs import train_in_epochs
+from accord.training.held_out import group_of, train_dev_rows
+from accord.training.loop import LossSum, TrainingResult
 
-VERSION = 1
+VERSION = 2
 MODEL_FOLDER = "model"
 SAME, SAME_FIRST, OTHER = 6.0, 5.0, 0.0
 """Targets: the sequence that a supporter took, one that begins like it, any other."""
@@ -92,7 +93,7 @@ def graded_sequences(rows: Sequence[CandidateSet], tokenizer: Any, config: Feedb
         for sequence in dict.fromkeys([taken, *map(sequence_of, row.completions)]):
             if sequence:
                 one = feedback_input(row.prompt, sequence, tokenizer, config)
-                found.append(Graded(one, grade(sequence, taken), row.group or row.id))
+                found.append(Graded(one, grade(sequence, taken), group_of(row)))
     return found
 
 
@@ -123,8 +124,8 @@ def fit_feedback_stage(candidates: Path, *, output_dir: Path, settings: Feedback
         rows = token_emotions(tokenizer, lexicon, n_tokens=len(model.token_emotions))
         model.token_emotions.copy_(torch.tensor(rows))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    training, dev = _split(read_sequences(candidates), settings.dev_fraction, seed)
-    examples, held_out = (graded_sequences(part, tokenizer, config) for part in (training, dev))
+    split = train_dev_rows(read_sequences(candidates), dev_fraction=settings.dev_fraction, seed=seed)
+    examples, held_out = (graded_sequences(part, tokenizer, config) for part in split)
     before = squared_errors(model, held_out, settings.micro_batch_size)
     result = _train(model, examples, held_out, settings, seed, stage)
     after = squared_errors(model, held_out, settings.micro_batch_size)
@@ -154,26 +155,6 @@ def predicted_feedback(model: FeedbackModel, inputs: Sequence[FeedbackInput], si
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _split(
-    rows: Sequence[CandidateSet], dev_fraction: float, seed: int
-) -> tuple[list[CandidateSet], list[CandidateSet]]:
-    """Training and validation rows, whole groups each."""
-    dev = [row for row in rows if row.split == "dev"]
-    training = [row for row in rows if row.split in ("train", None)]
-    if not dev:
-        groups = sorted({row.group or row.id for row in training})
-        order = keyed_rng(seed, "dev groups").permutation(len(groups))
-        held_out = {groups[number] for number in order[: max(1, round(dev_fraction * len(groups)))]}
-        dev = [row for row in training if (row.group or row.id) in held_out]
-        training = [row for row in training if (row.group or row.id) not in held_out]
-    if not training or not dev:
-        raise DataError(
-            f"{len(training)} training and {len(dev)} validation prompts among {len(rows)} rows. Expected at least one "
-            "of each, of different groups."
-        )
-    return training, dev
-
-
 def _train(
     model: FeedbackModel,
     examples: Sequence[Graded],
@@ -188,20 +169,15 @@ def _train(
         targets = torch.tensor([one.target for one in batch], device=model.device)
         return LossSum(((model([one.input for one in batch]) - targets) ** 2).sum(), float(len(batch)))
 
-    def micro_batches_at(step: int) -> list[list[Graded]]:
-        chosen = [examples[number] for number in step_indices(len(examples), settings.batch_size, step, seed=seed)]
-        return [chosen[start : start + size] for start in range(0, len(chosen), size)]
-
-    return train(
+    return train_in_epochs(
         model,
+        examples,
+        settings=settings,
+        learning_rate=settings.learning_rate,
+        micro_batches=lambda _, chosen: [chosen[start : start + size] for start in range(0, len(chosen), size)],
         loss_of=loss_of,
-        micro_batches_at=micro_batches_at,
-        n_steps=settings.epochs * steps_per_epoch(len(examples), settings.batch_size),
         evaluate=lambda: {"squared_error": float(squared_errors(model, held_out, size).mean())},
         select_on="squared_error",
-        eval_every=settings.eval_every,
-        patience=settings.patience,
-        learning_rate=settings.learning_rate,
         seed=seed,
         checkpoint_dir=stage.scratch_dir,
         label="Fitting the feedback predictor",

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from accord.training.settings import LoopSettings
+
 
 @dataclass(frozen=True)
 class MultiEscSettings:
@@ -20,8 +22,8 @@ class SequenceSettings:
 
 
 @dataclass(frozen=True)
-class FeedbackSettings:
-    """How the predictor of a seeker's feedback is trained."""
+class FeedbackInputSettings:
+    """What the predictor of a seeker's feedback starts from and reads, and who is held out."""
 
     model: str = "builtin:minilm"
     """Encoder of the turns: a BERT, as local path, Hub id, or builtin:NAME."""
@@ -31,17 +33,21 @@ class FeedbackSettings:
     """Turns that are read; of more the last ones."""
     max_turn_tokens: int = 32
     """Tokens of a turn that are read; a longer one loses its end."""
-    epochs: int = 3
-    """Passes over the training examples at most."""
-    batch_size: int = 32
-    """Sequences of strategies per optimiser step."""
-    micro_batch_size: int = 8
-    """Sequences of strategies read at one time."""
-    learning_rate: float = 5e-5
-    """First learning rate of AdamW; it falls linearly to 0."""
-    eval_every: int = 50
-    """Steps between validations."""
-    patience: int = 5
-    """Stop after so many validations without a better one."""
     dev_fraction: float = 0.1
-    """Share of the groups held out for validation where no row has split dev."""
+    """Share of groups held out for validation where no row has split `dev`."""
+
+
+@dataclass(frozen=True)
+class FeedbackSettings(LoopSettings, FeedbackInputSettings):
+    """How the predictor of a seeker's feedback is trained."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate of AdamW; linear decay to 0."""
+    weight_decay: float = 0.01
+    """Weight decay on the trained matrices."""
+    batch_size: int = 32
+    """Sequences of strategies per step."""
+    micro_batch_size: int = 8
+    """Sequences of strategies read at once; changes memory and speed, not the step."""
+    patience: int | None = 5
+    """Stop after this many validations without a better one; null never stops early."""
