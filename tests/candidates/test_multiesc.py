@@ -119,6 +119,21 @@ def test_a_tokenizer_without_the_strategies_is_refused() -> None:
         MultiEscGenerator(tiny_multiesc(5)[0], word_tokenizer(frame="<s> $A </s>"), name="toy")
 
 
+@pytest.mark.parametrize("n_spare", [0, 20])
+def test_a_strategy_starts_as_the_mean_of_its_words(n_spare: int) -> None:
+    """In lower case; also where the BART has more rows than its tokenizer has tokens."""
+    bart, tokenizer = tiny_bart(2), word_tokenizer(frame="<s> $A </s>")
+    bart.resize_token_embeddings(len(tokenizer) + n_spare)
+    words = bart.get_input_embeddings().weight.detach().clone()
+    model = multiesc_from_bart(bart, tokenizer, lexicon=None)
+    rows = model.get_input_embeddings().weight
+    assert len(rows) == len(tokenizer) + max(0, n_spare - len(STRATEGIES))
+    assert_close(rows[: len(tokenizer) - len(STRATEGIES)], words[: len(tokenizer) - len(STRATEGIES)], atol=0, rtol=0)
+    for name in STRATEGIES:
+        ids = tokenizer(name.lower(), add_special_tokens=False)["input_ids"]
+        assert_close(rows[tokenizer.convert_tokens_to_ids(strategy_token(name))], words[ids].mean(0))
+
+
 def test_it_is_made_from_a_bart_only() -> None:
     with pytest.raises(ConfigError, match=r"model 'x' is a t5. Expected a BART"):
         multiesc_from_bart(tiny_t5(), word_tokenizer(), lexicon=None, name="x")

@@ -17,7 +17,7 @@ import torch
 
 from accord.candidates.generators.emotions import Emotion, token_emotions
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
-from accord.candidates.generators.tokens import turns
+from accord.candidates.generators.tokens import add_tokens, start_as_words, turns
 from accord.candidates.generators.two_encoder import MultiEscConfig, MultiEscForConditionalGeneration
 from accord.errors import ConfigError, DataError
 from accord.records import Message, Prompt
@@ -56,13 +56,6 @@ def known_strategy(name: str) -> str:
     return _BY_KEY[key]
 
 
-def add_strategies(tokenizer: Any) -> list[int]:
-    """Make the strategies special tokens of the tokenizer (in place); their ids, in the order of `STRATEGIES`."""
-    tokens = [strategy_token(name) for name in STRATEGIES]
-    tokenizer.add_special_tokens({"extra_special_tokens": tokens}, replace_extra_special_tokens=False)
-    return [int(number) for number in tokenizer.convert_tokens_to_ids(tokens)]
-
-
 def multiesc_from_bart(
     bart: Any, tokenizer: Any, *, lexicon: dict[str, Emotion] | None, name: str = ""
 ) -> MultiEscForConditionalGeneration:
@@ -82,13 +75,9 @@ def multiesc_from_bart(
         raise ConfigError(f"model {name!r} is a {bart.config.model_type}. Expected a BART to start MultiESC from.")
     if tokenizer.bos_token_id is None or tokenizer.sep_token_id is None:
         raise ConfigError(f"model {name!r}: its tokenizer has no <s> or no separator. Expected BART's own tokenizer.")
-    strategy_ids = add_strategies(tokenizer)
-    bart.resize_token_embeddings(max(len(tokenizer), bart.config.vocab_size), mean_resizing=False)
-    with torch.no_grad():
-        embeddings = bart.get_input_embeddings().weight
-        for number, strategy in zip(strategy_ids, STRATEGIES, strict=True):
-            words = tokenizer(strategy.lower(), add_special_tokens=False)["input_ids"]
-            embeddings[number] = embeddings[words].mean(0)
+    words = [strategy.lower() for strategy in STRATEGIES]
+    strategy_ids = add_tokens(bart, tokenizer, dict(zip(map(strategy_token, STRATEGIES), words, strict=True)))
+    start_as_words(bart, tokenizer, dict(zip(strategy_ids, words, strict=True)))  # spare rows of the BART too
     given = {key: value for key, value in bart.config.to_dict().items() if key not in ("model_type", "architectures")}
     config = MultiEscConfig(**given, separator_token_id=int(tokenizer.sep_token_id), strategy_token_ids=strategy_ids)
     model = MultiEscForConditionalGeneration(config)

@@ -51,12 +51,17 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Mapping[str, str]) -> list[in
     n_before = whole.get_input_embeddings().num_embeddings
     if max(ids) >= n_before:
         _resize(whole, max(ids) + 1)
-        for layer in (whole.get_input_embeddings(), whole.get_output_embeddings()):
-            with torch.no_grad():
-                for number, words in zip(ids, tokens.values(), strict=True):
-                    word_ids = tokenizer(words, add_special_tokens=False)["input_ids"]
-                    layer.weight[number] = layer.weight[word_ids].mean(dim=0)
+        start_as_words(whole, tokenizer, dict(zip(ids, tokens.values(), strict=True)))
     return ids
+
+
+@torch.no_grad()
+def start_as_words(model: Any, tokenizer: Any, words_of: Mapping[int, str]) -> None:
+    """Give the row of each token id, of the input and the output embeddings, the mean of the rows of its words."""
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for number, words in words_of.items():
+            word_ids = tokenizer(words, add_special_tokens=False)["input_ids"]
+            layer.weight[number] = layer.weight[word_ids].mean(dim=0)
 
 
 def _resize(whole: Any, n_tokens: int) -> None:
