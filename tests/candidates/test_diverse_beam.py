@@ -1,36 +1,66 @@
 """Diverse beam search against the last transformers release that had it, and what must hold whatever the batch."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from accord.candidates.diverse_beam import Hypothesis, diverse_beams
-from accord.candidates.generators.causal import CausalEncoded
+from accord.candidates.diverse_beam import Hypothesis, _Search, diverse_beams
+from accord.candidates.generators.causal import CausalEncoded, CausalGenerator
+from accord.candidates.generators.protocol import Encoded
+from accord.candidates.generators.shared_causal import SharedCausalEncoded
 from accord.candidates.processors import build_processors
 from accord.errors import ConfigError
 from beam_models import VOCABULARY, seeded_model
+from toys import word_tokenizer
 
 CASES = json.loads((Path(__file__).parent.parent / "cases" / "diverse_beam.json").read_text())["cases"]
 PROMPTS = [[3, 4, 5], [9], [12, 13, 14, 15, 12, 13], [20, 7]]
 PAD = 0
 
 
-def encoded(model: Any, prompts: list[list[int]]) -> CausalEncoded:
-    longest = max(map(len, prompts))
-    rows = torch.tensor([[PAD] * (longest - len(ids)) + ids for ids in prompts])
-    mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts])
-    with torch.no_grad():
-        return CausalEncoded(model, rows, mask)
+def encoded(model: Any, prompts: list[list[int]]) -> Encoded:
+    """As users get it: rows that share their prompts."""
+    found = CausalGenerator(model, word_tokenizer(), chat=False).encode(prompts)
+    assert isinstance(found, SharedCausalEncoded)
+    return found
 
 
-def search(model: Any, prompts: list[list[int]], **changes: Any) -> list[list[Hypothesis]]:
+def encoded_apart(model: Any, prompts: list[list[int]]) -> Encoded:
+    """As models get it that attend in ways of their own: each row with a cache of its own."""
+    model.set_attn_implementation("eager")
+    found = CausalGenerator(model, word_tokenizer(), chat=False).encode(prompts)
+    assert isinstance(found, CausalEncoded)
+    return found
+
+
+class Chain:
+    """A model whose next token depends on the last one alone: `logits` [V, V] after each; prompts are tokens."""
+
+    def __init__(self, logits: torch.Tensor, prompts: list[int]) -> None:
+        self._table, self.logits = logits, logits[prompts]
+
+    def expand(self, copies: int) -> None:
+        self.logits = self.logits.repeat_interleave(copies, dim=0)
+
+    def reorder(self, rows: torch.Tensor) -> None:
+        self.logits = self.logits[rows]
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.logits = self._table[tokens]
+        return self.logits
+
+
+def search(
+    model: Any, prompts: list[list[int]], *, encode: Callable[..., Encoded] = encoded, **changes: Any
+) -> list[list[Hypothesis]]:
     settings = {"n_groups": 3, "max_new_tokens": 8, "eos_ids": [1, 2], "pad_id": PAD, **changes}
     names = [name for name in ("no_repeat_ngram_size", "repetition_penalty") if name in settings]
     settings["processors"] = build_processors(**{name: settings.pop(name) for name in names})
-    return diverse_beams(encoded(model, prompts), **settings)
+    return diverse_beams(encode(model, prompts), **settings)
 
 
 def teacher_forced_logp(model: Any, prompt: list[int], ids: tuple[int, ...]) -> float:
@@ -40,17 +70,79 @@ def teacher_forced_logp(model: Any, prompt: list[int], ids: tuple[int, ...]) -> 
     return float(logps[places, torch.tensor(ids)].sum())
 
 
+@pytest.mark.parametrize("encode", [encoded, encoded_apart])
 @pytest.mark.parametrize("case", CASES, ids=[f"{case['kind']}-{case['seed']}" for case in CASES])
-def test_sequences_and_scores_equal_transformers_4_56(case: dict[str, Any]) -> None:
+def test_sequences_and_scores_equal_transformers_4_56(case: dict[str, Any], encode: Callable[..., Encoded]) -> None:
     """All prompts as one padded batch here; one at a time there. There every end is written as the first end token."""
     answers, settings = case["answers"], case["settings"]
     prompts = [answer["prompt"] for answer in answers]
     first_end = settings["eos_ids"][0]
-    found = search(seeded_model(case["kind"], case["seed"]), prompts, **settings, prefixes=prompts)
+    model = seeded_model(case["kind"], case["seed"])
+    found = search(model, prompts, encode=encode, **settings, prefixes=prompts)
     for hypotheses, answer in zip(found, answers, strict=True):
         rows = [[*one.ids[:-1], first_end] if one.is_finished else list(one.ids) for one in hypotheses]
         assert rows == answer["sequences"]
         assert [one.search_score for one in hypotheses] == pytest.approx(answer["scores"], abs=2e-5)
+
+
+@pytest.mark.parametrize(("n_groups", "beams_per_group"), [(1, 1), (1, 4), (6, 1), (3, 2), (2, 3)])
+@pytest.mark.parametrize("rounded_to", [None, 0.25])
+@pytest.mark.parametrize("changes", [{}, {"diversity_penalty": 0.5}, {"min_new_tokens": 4}, {"padding_counts": False}])
+def test_likely_tokens_alone_decide_as_all_tokens_do(
+    n_groups: int,
+    beams_per_group: int,
+    rounded_to: float | None,
+    changes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Equal to the last bit, with 500 tokens of which two end; rounded logits make equals everywhere."""
+    logits = torch.randn(500, 500, generator=torch.Generator().manual_seed(n_groups)) * 3
+    if rounded_to is not None:
+        logits = (logits / rounded_to).round() * rounded_to
+    logits[:, 7:9] += 6.0
+    best, n_compared = _Search._best, 0
+
+    def compared(
+        self: _Search, group: int, own_logps: torch.Tensor, likely: Any, counts: torch.Tensor, step: int
+    ) -> Any:
+        nonlocal n_compared
+        found = best(self, group, own_logps, likely, counts, step)
+        expected = self._best_of_all(group, own_logps, self.running[:, group], counts, step)
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+        n_compared += likely is not None
+        return found
+
+    monkeypatch.setattr(_Search, "_best", compared)
+    settings = {"diversity_penalty": 4.0, "max_new_tokens": 9, "eos_ids": [7, 8], "pad_id": 7, **changes}
+    chain = Chain(logits, list(range(20, 28)))
+    diverse_beams(chain, n_groups=n_groups, beams_per_group=beams_per_group, **settings)
+    assert n_compared >= 2 * n_groups
+
+
+@pytest.mark.parametrize(
+    ("rounded_to", "processors", "n_ranked"),
+    [(None, [], 0), (None, [lambda _, logps: logps], 8 * 6), (100.0, [], 8 * 6)],
+)
+def test_all_tokens_are_ranked_only_for_processors_and_equals(
+    rounded_to: float | None, processors: list[Any], n_ranked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 prompts, 6 groups, one step. A processor may raise what is unlikely; logits rounded to 0 leave all equal."""
+    n_prompts: list[int] = []
+    rank_all = _Search._best_of_all
+
+    def counted(self: _Search, group: int, own_logps: torch.Tensor, *more: Any) -> Any:
+        n_prompts.append(len(own_logps))
+        return rank_all(self, group, own_logps, *more)
+
+    monkeypatch.setattr(_Search, "_best_of_all", counted)
+    logits = torch.randn(500, 500, generator=torch.Generator().manual_seed(0)) * 3
+    if rounded_to is not None:
+        logits = (logits / rounded_to).round() * rounded_to
+    chain = Chain(logits, list(range(20, 28)))
+    diverse_beams(
+        chain, n_groups=6, diversity_penalty=4.0, max_new_tokens=1, eos_ids=[7], pad_id=0, processors=processors
+    )
+    assert sum(n_prompts) == n_ranked
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -69,7 +161,7 @@ def test_the_models_own_logps_are_kept_beside_the_penalised_score(kind: str, bea
 def test_neighbours_do_not_change_a_prompts_completions(beams_per_group: int) -> None:
     """Some prompts are done early here, so that they leave the batch under way."""
     model = seeded_model("llama", 72)
-    changes = {"beams_per_group": beams_per_group, "eos_ids": [1, 2, 6, 11], "diversity_penalty": 1.0}
+    changes: dict[str, Any] = {"beams_per_group": beams_per_group, "eos_ids": [1, 2, 6, 11], "diversity_penalty": 1.0}
     together = search(model, PROMPTS, max_new_tokens=20, **changes)
     alone = [search(model, [prompt], max_new_tokens=20, **changes)[0] for prompt in PROMPTS]
     assert [[one.ids for one in row] for row in together] == [[one.ids for one in row] for row in alone]
@@ -115,7 +207,13 @@ def test_padding_that_is_an_end_token_counts_only_when_asked(
 ) -> None:
     """Where finished groups' padding is the end token, it keeps later groups from ending: 85 tokens instead of 67."""
     model = seeded_model("llama", 7)
-    changes = {"n_groups": 4, "pad_id": 1, "eos_ids": [1], "max_new_tokens": 14, "diversity_penalty": penalty}
+    changes: dict[str, Any] = {
+        "n_groups": 4,
+        "pad_id": 1,
+        "eos_ids": [1],
+        "max_new_tokens": 14,
+        "diversity_penalty": penalty,
+    }
     counted, natural = (
         sum(len(one.ids) for row in search(model, PROMPTS, padding_counts=counts, **changes) for one in row)
         for counts in (True, False)

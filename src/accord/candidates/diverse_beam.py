@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from accord.candidates.generators.protocol import Encoded
+from accord.candidates.likeliest import likeliest
 from accord.candidates.processors import Processor
 from accord.errors import ConfigError
 
@@ -40,7 +41,7 @@ class Hypothesis(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a search is asked for; see `diverse_beams`. `ends`: bool [V], true for tokens that end a completion."""
+    """What a search is asked for; see `diverse_beams`. `ends`: bool [V], true for the `n_ends` tokens that end one."""
 
     n_groups: int
     n_beams: int
@@ -50,6 +51,7 @@ class Rules(NamedTuple):
     length_penalty: float
     early_stopping: EarlyStopping
     ends: Tensor
+    n_ends: int
     end_id: int | None
     pad_id: int
     padding_counts: bool
@@ -119,6 +121,7 @@ def diverse_beams(
         length_penalty,
         early_stopping,
         ends,
+        int(ends.sum()),
         eos_ids[0] if eos_ids else None,
         pad_id,
         padding_counts,
@@ -137,26 +140,37 @@ def diverse_beams(
     return search.results()
 
 
+class _Best(NamedTuple):
+    """One group's best continuations, C for each prompt, best first; [B, C] each."""
+
+    scores: Tensor  # float32
+    beams: Tensor  # int64: the beam of the group that is continued
+    tokens: Tensor  # int64
+
+
 class _Choice(NamedTuple):
-    """One group's step. The best 2·S or more continuations, and among them the S that go on; [B, …] each."""
+    """One group's step: its 2 · S or more best continuations, and among them the S that go on."""
 
     scores: Tensor  # float32 [B, C], best first
-    beams: Tensor  # int64 [B, C]: the beam of the group that is continued
+    beams: Tensor  # int64 [B, C]
     tokens: Tensor  # int64 [B, C]
     ended: Tensor  # bool [B, C]: an end token among the S best
     going_on: Tensor  # int64 [B, S]: columns of the S best that are no end token
 
 
-def _choice(scores: Tensor, ends: Tensor) -> _Choice:
-    """Rank a group's continuations. `scores`: [B, S, V] with the running score added; `ends`: bool [V]."""
-    n_prompts, n_beams, n_vocab = scores.shape
-    n_best = min(max(2, 1 + int(ends.sum())) * n_beams, n_beams * n_vocab)
-    best, flat = scores.view(n_prompts, -1).topk(n_best, dim=1)
-    tokens = flat % n_vocab
-    is_end = ends[tokens]
-    going_on = is_end.to(torch.int8).argsort(dim=1, stable=True)[:, :n_beams]
-    among_best = torch.arange(n_best, device=scores.device) < n_beams
-    return _Choice(best, flat // n_vocab, tokens, is_end & among_best, going_on)
+def _choice(best: _Best, rules: Rules) -> _Choice:
+    """Which of the best end here, and which go on."""
+    is_end = rules.ends[best.tokens]
+    going_on = is_end.to(torch.int8).argsort(dim=1, stable=True)[:, : rules.n_beams]
+    among_best = torch.arange(is_end.shape[1], device=is_end.device) < rules.n_beams
+    return _Choice(*best, is_end & among_best, going_on)
+
+
+class _Likely(NamedTuple):
+    """The likeliest tokens after every beam, and the model's own log-probabilities of them; [B, G, S, C] each."""
+
+    logps: Tensor
+    tokens: Tensor
 
 
 class _Search:
@@ -177,6 +191,7 @@ class _Search:
         self.end_logps = torch.zeros(*shape, 0, device=device)
         self.done = torch.zeros(shape[:2], dtype=torch.bool, device=device)
         self.rows = torch.arange(self.running.numel(), device=device).view(shape)
+        self.n_best = min(max(2, 1 + rules.n_ends), encoded.logits.shape[-1]) * rules.n_beams
         self.ended = [[_Ended(rules) for _ in range(rules.n_groups)] for _ in range(n_prompts)]
         encoded.expand(rules.n_groups * rules.n_beams)
 
@@ -193,11 +208,11 @@ class _Search:
         """Let the groups choose one after the other and append what they chose."""
         own_logps = self.encoded.logits.log_softmax(dim=-1).view(*self.running.shape, -1)
         self._remember_end(own_logps)
+        likely = self._likely(own_logps, step)
         counts = own_logps.new_zeros(len(self.live), own_logps.shape[-1])
         chosen, sources, chosen_logps = [], [], []
         for group in range(self.rules.n_groups):
-            allowed = self._allowed(group, own_logps[:, group], counts, step)
-            choice = _choice(allowed + self.running[:, group, :, None], self.rules.ends)
+            choice = _choice(self._best(group, own_logps[:, group], likely, counts, step), self.rules)
             self._collect_ended(group, choice, own_logps[:, group])
             was_done = self.done[:, group].clone()
             self._close_groups(group, choice, step + 1)
@@ -209,16 +224,57 @@ class _Search:
             chosen_logps.append(logps)
         self._append(torch.stack(chosen, dim=1), torch.stack(sources, dim=1), torch.stack(chosen_logps, dim=1))
 
-    def _allowed(self, group: int, logps: Tensor, counts: Tensor, step: int) -> Tensor:
-        """What one group ranks by at this step: its log-probabilities [B, S, V], penalised and processed."""
+    def _likely(self, own_logps: Tensor, step: int) -> _Likely | None:
+        """So many tokens that each group's best are among them; None where that cannot be told.
+
+        Without processors a token can only lose: what earlier groups chose is penalised, and ends may be too early.
+        Of so many, `n_best` + 1 lose nothing. A token left out beats none of these, so it is not among the `n_best`
+        unless it equals the last of them, and then two of those found are equal too.
+        """
+        n_losing = (self.rules.n_groups - 1) * self.rules.n_beams
+        n_losing += self.rules.n_ends if step < self.rules.min_new_tokens else 0
+        n = self.n_best + 1 + n_losing
+        if self.rules.processors or n > own_logps.shape[-1]:
+            return None
+        found = likeliest(own_logps.flatten(0, 2), n)
+        return _Likely(*(values.view(*self.running.shape, n) for values in found))
+
+    def _best(self, group: int, own_logps: Tensor, likely: _Likely | None, counts: Tensor, step: int) -> _Best:
+        """One group's `n_best` continuations, found among the likely ones. Where equals leave open which they are, or
+        in which order, all are ranked, as `topk` has an order of its own among equals."""
+        running = self.running[:, group]
+        if likely is None:
+            return self._best_of_all(group, own_logps, running, counts, step)
+        logps, tokens = (values[:, group] for values in likely)
+        counted = counts.gather(1, tokens.flatten(1)).view_as(tokens)
+        allowed = self._allowed(group, logps, counted, self.rules.ends[tokens], step)
+        scores, columns = (allowed + running[..., None]).flatten(1).topk(self.n_best + 1, dim=1)
+        is_open = ~(scores[:, :-1] > scores[:, 1:]).all(dim=1)
+        columns = columns[:, :-1]
+        best = _Best(scores[:, :-1], columns // tokens.shape[2], tokens.flatten(1).gather(1, columns))
+        if is_open.any():
+            found = self._best_of_all(group, own_logps[is_open], running[is_open], counts[is_open], step)
+            for values, exact in zip(best, found, strict=True):
+                values[is_open] = exact
+        return best
+
+    def _best_of_all(self, group: int, own_logps: Tensor, running: Tensor, counts: Tensor, step: int) -> _Best:
+        """The best continuations [B, C] by all tokens' log-probabilities [B, S, V]."""
+        allowed = self._allowed(group, own_logps, counts[:, None], self.rules.ends, step)
+        n_vocab = own_logps.shape[-1]
+        scores, columns = (allowed + running[..., None]).flatten(1).topk(self.n_best, dim=1)
+        return _Best(scores, columns // n_vocab, columns % n_vocab)
+
+    def _allowed(self, group: int, logps: Tensor, counts: Tensor, ends: Tensor, step: int) -> Tensor:
+        """What one group ranks by at this step: log-probabilities [B, S, C], penalised and processed."""
         if group and self.rules.diversity_penalty:
-            logps = logps - self.rules.diversity_penalty * counts[:, None]
+            logps = logps - self.rules.diversity_penalty * counts
         if self.rules.processors:
             rows, tokens = logps.flatten(0, 1), self.tokens[:, group].flatten(0, 1)
             for process in self.rules.processors:
                 rows = process(tokens, rows)
             logps = rows.view(logps.shape)
-        return logps.masked_fill(self.rules.ends, -torch.inf) if step < self.rules.min_new_tokens else logps
+        return logps.masked_fill(ends, -torch.inf) if step < self.rules.min_new_tokens else logps
 
     def _remember_end(self, own_logps: Tensor) -> None:
         """The log-probability of ending here; nan for a model without an end."""
