@@ -7,19 +7,18 @@ import pytest
 import torch
 
 from accord.candidates.diverse_beam import Hypothesis
-from accord.candidates.generators.causal import CausalEncoded
+from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.processors import without_repeated_ngrams
 from accord.candidates.sampling import inverse_cdf, sampled, truncated_probs
 from accord.errors import ConfigError
 from beam_models import seeded_model
+from toys import word_tokenizer
 
 PROMPT = [3, 4, 5]
 
 
 def draw(model: Any, uniforms: torch.Tensor, **changes: Any) -> list[list[Hypothesis]]:
-    prompts = torch.tensor([PROMPT] * len(uniforms))
-    with torch.no_grad():
-        encoded = CausalEncoded(model, prompts, torch.ones_like(prompts))
+    encoded = CausalGenerator(model, word_tokenizer(), chat=False).encode([PROMPT] * len(uniforms))
     return sampled(encoded, uniforms=uniforms, **{"eos_ids": [1, 2], "pad_id": 0, **changes})
 
 
