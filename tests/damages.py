@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from accord.cli.main import main
 from toys import write_toy_run
 
-CURVE, TIMES = "curve.jsonl", ("seconds", "samples_per_second")
 FIT = "--model encoder --max-length 64 --epochs 2 --n-folds 2 --n-resamples 20"
 GENERATE = "--model generator --max-new-tokens 6 --batch-tokens 100 --num-candidates 3"
 CALIBRATE = "--model generator --epochs 2 --batch-size 3 --micro-batch-size 2 --lora-r 2 --eval-every 1"
@@ -40,7 +39,7 @@ REDONE = "nothing was written; mended, the same command gives the undamaged resu
 SAME = "the results are those of the undamaged file"
 READ_ONLY = "nothing is ever written by this verb"
 RESUMED = "the same command again gives the undisturbed results, byte for byte"
-CURVE, OTHER = "curve.jsonl", "another stage's"
+OTHER = "another stage's"
 QUICK = ("prepared", "candidates", "scored", "others", "evaluation")
 """Folders that are made anew in well under a second."""
 
@@ -130,12 +129,8 @@ def accord(command: str) -> Outcome:
 
 
 def results_of(folder: str) -> Any:
-    """The files of a finished folder with their hashes; of a training curve the rows, without the time they took."""
-    files = json.loads((Path(folder) / "manifest.json").read_text())["files"]
-    if CURVE in files:
-        rows = [json.loads(line) for line in (Path(folder) / CURVE).read_text().splitlines()]
-        files[CURVE] = [{key: row[key] for key in row if key not in TIMES} for row in rows]
-    return files
+    """The files of a finished folder with their hashes, without timings."""
+    return json.loads((Path(folder) / "manifest.json").read_text())["files"]
 
 
 def copy_of(chain: Path, folder: Path) -> Path:

@@ -78,6 +78,26 @@ def test_a_changed_or_missing_result_is_noticed(tmp_path: Path) -> None:
         _open(tmp_path / "fit", source)
 
 
+def test_timings_are_no_content_but_may_not_be_changed(tmp_path: Path) -> None:
+    """Two folders that differ in seconds alone are the same input; what differs in anything else is another."""
+
+    def made(name: str, *, row: str, seconds: str) -> Path:
+        stage = open_stage(tmp_path / name, stage="fit", version=1, settings={}, seed=0, inputs={})
+        stage.path("rows.jsonl").write_text(row)
+        stage.path("timing.jsonl").write_text(seconds)
+        stage.finish()
+        return stage.folder
+
+    slow, fast = made("slow", row="1\n", seconds="9\n"), made("fast", row="1\n", seconds="3\n")
+    assert hash_input(slow) == hash_input(fast) != hash_input(made("other", row="2\n", seconds="3\n"))
+    (slow / "timing.jsonl").write_text("1\n")
+    with pytest.raises(ArtifactError, match=r"timing\.jsonl is changed"):
+        require_complete(slow)
+    (slow / "timing.jsonl").unlink()
+    with pytest.raises(ArtifactError, match=r"timing\.jsonl is missing"):
+        hash_input(slow)
+
+
 def test_the_fingerprint_ignores_key_order_and_sees_every_part() -> None:
     base = fingerprint("fit", 1, settings={"a": 1, "b": (2, 3)}, seed=0, inputs={"items": "x"})
     assert base == fingerprint("fit", 1, settings={"b": [2, 3], "a": 1}, seed=0, inputs={"items": "x"})

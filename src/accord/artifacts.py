@@ -2,7 +2,8 @@
 
 A folder is complete if and only if its manifest is there. The fingerprint is a hash of the stage's name and
 version, the settings that change results, the seed, and the content hashes of the inputs. Library versions are
-recorded in the manifest, not hashed. Results hold no paths, and no times but a training curve's seconds.
+recorded in the manifest, not hashed. Results hold no paths and no times: how long a stage's work took stands in
+timing.jsonl, whose hash the manifest keeps apart, so that equal work makes a folder of equal content.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ except ImportError:  # Windows has no such locks
 
 STAGE_FILE = "stage.json"
 MANIFEST_FILE = "manifest.json"
+TIMING_FILE = "timing.jsonl"
 LOCK_FILE = ".lock"
 SCRATCH_DIR = "scratch"
 RECORDED_PACKAGES = ("accord", "torch", "transformers", "peft", "numpy", "scipy", "msgspec", "safetensors")
@@ -47,6 +49,7 @@ class _Manifest(msgspec.Struct):
     """manifest.json as far as it is read back."""
 
     files: dict[str, str]
+    timings: dict[str, str] = {}
     versions: dict[str, str] = {}
 
 
@@ -70,7 +73,8 @@ def sha256_file(path: Path) -> str:
 def hash_input(source: Path | str) -> str:
     """Content hash of an input: a finished stage folder, a model folder, a file, or a name (Hub id, builtin:NAME).
 
-    A stage folder hashes to the hashes in its manifest, which are checked; any other folder to those of its files.
+    A stage folder hashes to the hashes in its manifest, which are checked, those of timings left out; any other folder
+    to those of its files.
     A string that is not an existing path (a Hub id, `builtin:minilm`) stands for itself.
 
     Raises:
@@ -128,13 +132,14 @@ class Stage:
         return self.folder / name
 
     def finish(self) -> None:
-        """Write manifest.json (files with SHA-256, versions) last, atomically; then remove `scratch/`."""
+        """Write manifest.json (SHA-256 of files and of timings, versions) last, atomically; then remove `scratch/`."""
         files = {
             p.relative_to(self.folder).as_posix(): sha256_file(p)
             for p in sorted(self.folder.rglob("*"))
             if p.is_file() and _is_result(p.relative_to(self.folder))
         }
-        write_json(self.folder / MANIFEST_FILE, {"files": files, "versions": library_versions()})
+        timings = {name: files.pop(name) for name in (TIMING_FILE,) if name in files}
+        write_json(self.folder / MANIFEST_FILE, {"files": files, "timings": timings, "versions": library_versions()})
         _tidy(self.folder)
 
     def abandon(self) -> None:
@@ -227,12 +232,17 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """The files of a finished folder and their SHA-256.
+    """The files of a finished folder and their SHA-256, without timings.
 
     Raises:
         ArtifactError: manifest.json is missing or damaged.
     """
-    return _read_own(folder / MANIFEST_FILE, _Manifest).files
+    return _manifest_of(folder).files
+
+
+def _manifest_of(folder: Path) -> _Manifest:
+    found: _Manifest = _read_own(folder / MANIFEST_FILE, _Manifest)
+    return found
 
 
 def verify_manifest(folder: Path) -> None:
@@ -252,7 +262,8 @@ def damage(folder: Path) -> str | None:
     Raises:
         ArtifactError: manifest.json is missing or damaged.
     """
-    for name, expected in read_manifest(folder).items():
+    manifest = _manifest_of(folder)
+    for name, expected in (manifest.files | manifest.timings).items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing (see {MANIFEST_FILE})"

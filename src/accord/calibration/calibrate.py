@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.artifacts import Stage, open_stage, write_json, write_jsonl
+from accord.artifacts import TIMING_FILE, Stage, open_stage, write_json, write_jsonl
 from accord.calibration.adapter import SAVE, require_trainable
 from accord.calibration.before_after import before_after
 from accord.calibration.dpo import learn_best_against_worst
@@ -53,7 +53,9 @@ LEARN: Mapping[str, Callable[[Parts], Learning]] = {
 
 
 def calibrate_stage(candidates: Path, *, output_dir: Path, settings: CalibrateSettings, seed: int) -> Path:
-    """Calibrate a generator on scored candidates; writes generator/, curve.jsonl, results.json, training.json.
+    """Calibrate a generator on scored candidates.
+
+    Writes generator/, curve.jsonl, timing.jsonl, results.json, training.json.
 
     Args:
         candidates: folder of `accord score`, or a candidates.jsonl with scores. Rows of split "train" (or none) train,
@@ -107,6 +109,7 @@ def _calibrate(stage: Stage, candidates: Path, settings: CalibrateSettings, seed
     def write() -> None:
         SAVE[settings.tuning](trained, generator.tokenizer, stage.path(GENERATOR_DIR), base_name=settings.model)
         write_jsonl(stage.path("curve.jsonl"), _curve(result))
+        write_jsonl(stage.path(TIMING_FILE), _timing(result))
         write_json(stage.path("results.json"), _measurements(before, after, dev, settings, seed))
         write_json(stage.path("training.json"), _counts(result, examples, dev, n_rows=len(rows)))
         stage.finish()
@@ -146,14 +149,18 @@ def _train(
 
 
 def _curve(result: TrainingResult) -> list[dict[str, float]]:
-    """The loop's curve with the seconds that the steps took and the samples they read: prompts, each with all its
-    candidates, or with all that were drawn for it.
+    """The loop's curve with the samples that the steps read: prompts, each with all its candidates, or with all that
+    were drawn for it.
     """
+    return [{**row, "samples": pace.weight} for row, pace in zip(result.curve, result.paces, strict=True)]
+
+
+def _timing(result: TrainingResult) -> list[dict[str, float]]:
+    """The seconds that the steps before each row of the curve took, and the samples they read in one."""
     return [
         {
-            **row,
+            "step": row["step"],
             "seconds": pace.seconds,
-            "samples": pace.weight,
             "samples_per_second": pace.weight / pace.seconds if pace.seconds else math.nan,
         }
         for row, pace in zip(result.curve, result.paces, strict=True)

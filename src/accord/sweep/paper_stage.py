@@ -3,7 +3,8 @@
 paper.json: layout, generators and rows. results.json and comparisons.json: those of the generators' evaluations, each
 with its generator, Holm's correction made again over all tests. seeds.jsonl: every metric under every seed.
 candidates.jsonl: per prompt the highest and lowest score and how likelihood and score agree. premise.json: the same as
-means with intervals. curves.jsonl: training curves. cases.jsonl: what every row wrote for the first prompts.
+means with intervals. curves.jsonl: training curves with their seconds. cases.jsonl: what every row wrote for the first
+prompts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,16 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from accord.artifacts import Stage, open_stage, read_json, read_jsonl, read_numbered, write_json, write_jsonl
+from accord.artifacts import (
+    TIMING_FILE,
+    Stage,
+    open_stage,
+    read_json,
+    read_jsonl,
+    read_numbered,
+    write_json,
+    write_jsonl,
+)
 from accord.evaluation.evaluate import measure_metrics, metric_inputs, metric_names
 from accord.evaluation.measure import Comparison, corrected
 from accord.evaluation.outputs import read_outputs
@@ -229,10 +239,16 @@ def premise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def curve_rows(generator: PaperGenerator) -> Iterator[dict[str, Any]]:
-    """The rows of every training curve with their generator and row."""
+    """The rows of every training curve with their generator, their row and the seconds of the steps before."""
     seen: set[Path] = set()
     for row in generator.rows:
         if row.trained is not None and row.trained not in seen:
             seen.add(row.trained)
-            for _, found in read_numbered(row.trained / "curve.jsonl", dict[str, Any], name="curve"):
-                yield {"generator": generator.name, "row": row.row} | found
+            timing_path = row.trained / TIMING_FILE
+            timings = {found["step"]: found for found in _rows(timing_path)} if timing_path.is_file() else {}
+            for found in _rows(row.trained / "curve.jsonl"):
+                yield {"generator": generator.name, "row": row.row} | found | timings.get(found["step"], {})
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    return (found for _, found in read_numbered(path, dict[str, Any], name=path.stem))
