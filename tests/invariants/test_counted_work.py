@@ -4,7 +4,7 @@ Times differ from machine to machine, counts do not, so a path that grows slow s
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.calibration.adapter import add_adapter
 from accord.calibration.frozen import with_frozen_layers_kept
 from accord.candidates.decode import completions
+from accord.candidates.diverse_beam import _Search
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.seq2seq import Seq2SeqGenerator
 from accord.candidates.generators.shared_prompts import OwnTokens
@@ -47,6 +49,8 @@ COMPLETIONS = [
     for n in range(N_PROMPTS)
 ]
 MOST_PADDING = 0.1
+FEW_NUMBERS = {"expand", "gather", "new_zeros", "scatter_add_", "select", "slice", "unsqueeze", "view"}
+"""Operations of torch that read few numbers of a tensor, or none."""
 
 
 class Read(NamedTuple):
@@ -73,6 +77,24 @@ def counted(module: nn.Module) -> Iterator[Read]:
         yield read
     finally:
         handle.remove()
+
+
+class WholeReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Names of the operations that read all of a tensor of `n_numbers` or more."""
+
+    def __init__(self, n_numbers: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n_numbers = n_numbers
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        largest = max((one.numel() for one in arguments if isinstance(one, Tensor)), default=0)
+        name = operation.overloadpacket.__name__
+        if largest >= self.n_numbers and name not in FEW_NUMBERS:
+            self.names.append(name)
+        return operation(*arguments, **(options or {}))
 
 
 def llama() -> CausalGenerator:
@@ -151,6 +173,29 @@ def test_diverse_beams_take_one_forward_pass_a_step_and_move_no_row(monkeypatch:
         candidates(generator)
     assert read.shapes == [(N_PROMPTS, N_PROMPT), *[(N_PROMPTS * N_CANDIDATES, 1)] * (N_STEPS - 1)]
     assert set(moved) == {N_PROMPT}  # at the start, when there is nothing to move yet
+
+
+@pytest.mark.parametrize(("n", "beams_per_group"), [(5, 1), (10, 1), (10, 2)])
+def test_groups_choose_without_another_look_at_the_vocabulary(
+    n: int, beams_per_group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step normalises the logits once and goes through them once for the likeliest tokens, however many groups."""
+    n_vocab = 12_000  # many more than all likely tokens of a prompt's rows with their blocks
+    generator = CausalGenerator(tiny_llama(vocab_size=n_vocab), word_tokenizer(), chat=False)
+    steps: list[list[str]] = []
+    choose = _Search.choose
+
+    def counting(self: _Search, step: int) -> None:
+        with WholeReads(N_PROMPTS * n_vocab) as reads:
+            choose(self, step)
+        steps.append(reads.names)
+
+    monkeypatch.setattr(_Search, "choose", counting)
+    completions(
+        generator, PROMPTS, ["a", "b", "c"], method="diverse_beam", n=n, beams_per_group=beams_per_group,
+        diversity_penalty=4.0, max_new_tokens=N_STEPS, min_new_tokens=2,
+    )  # fmt: skip
+    assert steps == [["_log_softmax", "amax"]] * N_STEPS
 
 
 @pytest.mark.parametrize("build", [tiny_t5, tiny_bart])
