@@ -28,7 +28,9 @@ def test_a_stage_folder_stands_for_the_generator_inside(tmp_path: Path) -> None:
 def test_another_stages_folder_is_refused(tmp_path: Path) -> None:
     stage = open_stage(tmp_path / "stage", stage="score", version=1, settings={}, seed=0, inputs={})
     stage.finish()
-    with pytest.raises(ArtifactError, match=r"has no folder generator/\. Expected a folder of `accord calibrate`"):
+    with pytest.raises(
+        ArtifactError, match=r"has no folder generator/\. Expected a folder of `accord tune` or `accord calibrate`"
+    ):
         load_generator(str(stage.folder))
 
 

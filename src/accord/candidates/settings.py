@@ -11,7 +11,7 @@ class GeneratorSettings:
     """Which generator is loaded, and how it reads a prompt (see `load_chosen`)."""
 
     model: str = "builtin:smollm2"
-    """Generator: local path, Hub id, builtin:NAME, or a folder of `accord calibrate`."""
+    """Generator: local path, Hub id, builtin:NAME, or a folder of `accord tune` or `accord calibrate`."""
     generator_kind: GeneratorKind = "auto"
     """How it reads dialogues and what it writes; auto asks the folder, else the architecture."""
     dtype: Literal["float32", "bfloat16"] = "float32"

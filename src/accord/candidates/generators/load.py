@@ -46,7 +46,7 @@ def load_generator(
     dtype: str = "float32",
     device: str = "auto",
 ) -> Generator:
-    """The generator of a local path, a Hub id, builtin:NAME, a PEFT adapter's folder, or a calibration stage's folder.
+    """The generator of a local path, a Hub id, builtin:NAME, a PEFT adapter's folder, or a stage's folder.
 
     Args:
         kind: one of KINDS; "auto" takes the one that the folder was made with, else what its architecture is known for.
@@ -110,7 +110,7 @@ def model_folder(name: str) -> str:
     inside = require_complete(folder) / GENERATOR_FOLDER
     if not inside.is_dir():
         raise ArtifactError(
-            f"{folder} has no folder {GENERATOR_FOLDER}/. Expected a folder of `accord calibrate`, "
-            "a model folder, a Hub id, or builtin:NAME."
+            f"{folder} has no folder {GENERATOR_FOLDER}/. Expected a folder of `accord tune` or "
+            "`accord calibrate`, a model folder, a Hub id, or builtin:NAME."
         )
     return str(inside)
