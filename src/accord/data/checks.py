@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -19,31 +20,32 @@ SPLIT_NAMES: dict[str, Split] = {
     "val": "dev",
 }
 """What a split may be called -> its name in accord."""
+MAX_PASSED = 100_000
+"""How many annotations are remembered as checked, so that memory stays bounded where every annotator is another."""
 _WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_ASKED = attrgetter("annotator", "question")
 
 
 class Rules(NamedTuple):
-    """What a row is checked against; `passed` is what has passed before, so that it is checked once."""
+    """What a row is checked against.
+
+    `passed`: annotations that passed before, as read -> as they leave, so that each is checked once and equal ones are
+    one object. All of their fields are text: a 1 and a 1.0 are equal, but may be different labels.
+    """
 
     labels: frozenset[str] | None
     labels_shown: str
     question: str | None
     prompts: Literal["required", "optional"]
-    passed: "Passed"
-
-
-class Passed(NamedTuple):
-    """Annotators' names and labels that were found good as they are, each -> itself: equal ones become one object."""
-
-    annotators: dict[str | int, str]
-    labels: dict[str | int | float, str]
+    passed: dict[AnnotationRow, Annotation]
 
 
 def build_rules(scheme: LabelScheme | None, prompts: Literal["required", "optional"]) -> Rules:
     """The rules of a scheme; without one, labels are not checked."""
     if scheme is None:
-        return Rules(None, "", None, prompts, Passed({}, {}))
-    return Rules(frozenset(scheme.labels), quoted(scheme.labels), scheme.question, prompts, Passed({}, {}))
+        return Rules(None, "", None, prompts, {})
+    return Rules(frozenset(scheme.labels), quoted(scheme.labels), scheme.question, prompts, {})
 
 
 def check_row(row: ItemRow, rules: Rules) -> tuple[Item | None, list[Problem]]:
@@ -94,18 +96,20 @@ def check_text(name: str, text: str, problems: list[Problem], *, may_be_empty: b
         problems.append(problem(name, shown(text), "text", f"Fill it in, or {DROP}."))
     elif "\0" in text:
         problems.append(problem(name, shown(text), "text without NUL characters", f"Remove them, or {DROP}."))
-    elif not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    elif not text.isascii() and _SURROGATES.search(text):
         problems.append(problem(name, shown(text), "text that UTF-8 can hold", f"Mend its escapes, or {DROP}."))
 
 
 def _check_annotations(rows: Sequence[AnnotationRow], rules: Rules, problems: list[Problem]) -> tuple[Annotation, ...]:
+    try:
+        known = tuple(map(rules.passed.__getitem__, rows))
+    except KeyError:
+        known = ()
+    if len(set(map(_ASKED, known))) == len(rows):
+        return known
     annotations: dict[tuple[str, str | None], Annotation] = {}
     for row in rows:
-        annotator, label = rules.passed.annotators.get(row.annotator), rules.passed.labels.get(row.label)
-        if annotator is None or label is None or row.question is not None:
-            annotation = _check_annotation(row, rules, problems)
-        else:
-            annotation = Annotation(annotator, label)
+        annotation = _check_annotation(row, rules, problems)
         key = (annotation.annotator, annotation.question)
         if key in annotations:
             problems.append(repeated_annotator(annotation))
@@ -122,10 +126,9 @@ def _check_annotation(row: AnnotationRow, rules: Rules, problems: list[Problem])
         check_text("question", row.question, problems)
     if rules.question is None or row.question == rules.question:
         _check_label(annotation.label, rules, problems)
-        if len(problems) == n_before and annotation.label == row.label:
-            rules.passed.labels[annotation.label] = annotation.label
-    if len(problems) == n_before and annotation.annotator == row.annotator:
-        rules.passed.annotators[annotation.annotator] = annotation.annotator
+    is_text = annotation.annotator == row.annotator and annotation.label == row.label
+    if is_text and len(problems) == n_before and len(rules.passed) < MAX_PASSED:
+        rules.passed[row] = annotation
     return annotation
 
 

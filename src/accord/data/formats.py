@@ -212,89 +212,68 @@ def table_rows(path: Path | str, delimiter: str) -> Iterator[RawRow]:
     """
     if len(delimiter) != 1 or delimiter in '\r\n"':
         raise DataError(f"delimiter is {delimiter!r}; expected one character, such as , or ; or a tab.")
-    lines = _DecodedLines(path)
+    lines = _Lines(path)
     with _wide_cells():
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         header = _header(reader, lines, file_name(path))
-        for row in _table_body(reader, lines):
-            yield _named_cells(row, header)
+        while True:
+            line, cells = reader.line_num + 1, []
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                lines.problems.insert(0, problem("row", f"({error})", "a table row", f"Mend its quotes, or {DROP}."))
+            text, problems = lines.take()
+            if cells and not problems and len(cells) != len(header):
+                found, expected = f"with {len(cells)} cells", f"a row of {len(header)} cells, as in the header"
+                problems = (problem("row", found, expected, f"Check its quotes and separators, or {DROP}."),)
+            if problems:
+                yield RawRow(line, text, None, problems)
+            elif cells:
+                yield RawRow(line, text, dict(zip(header, cells, strict=True)))
 
 
-class _Cells(NamedTuple):
-    line: int
-    text: str
-    cells: list[str]
-    problems: tuple[Problem, ...]
-
-
-class _DecodedLines:
+class _Lines:
     """Lines as text for the csv module, remembering what it has read since the last row."""
 
     def __init__(self, path: Path | str) -> None:
         self._lines = read_lines(path)
-        self.first = 1
-        self.text: list[str] = []
+        self._read: list[str] = []
         self.problems: list[Problem] = []
 
-    def __iter__(self) -> "_DecodedLines":
-        return self
+    def __iter__(self) -> Iterator[str]:
+        for _, line in self._lines:
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                text = printable(line)
+                self.problems += filter(None, [utf8_problem(line)])
+            self._read.append(text)
+            yield text
 
-    def __next__(self) -> str:
-        number, line = next(self._lines)
-        if not self.text:
-            self.first = number
-        wrong = utf8_problem(line)
-        if wrong:
-            self.problems.append(wrong)
-        text = printable(line)
-        self.text.append(text)
-        return text
-
-    def take(self) -> tuple[int, str, tuple[Problem, ...]]:
-        """(first line, text, problems) of what was read since the last call."""
-        taken = (self.first, "".join(self.text).rstrip("\r\n"), tuple(self.problems))
-        self.text, self.problems = [], []
+    def take(self) -> tuple[str, tuple[Problem, ...]]:
+        """The text and the problems of what was read since the last call."""
+        taken = "".join(self._read).rstrip("\r\n"), tuple(self.problems)
+        self._read.clear()
+        self.problems.clear()
         return taken
 
 
-def _header(reader: Iterator[list[str]], lines: _DecodedLines, name: str) -> list[str]:
+def _header(reader: Iterator[list[str]], lines: _Lines, name: str) -> list[str]:
     try:
         header = [cell.strip() for cell in next(reader)]
     except StopIteration:
         raise DataError(f"{name} is empty. Expected a header line with column names.") from None
     except csv.Error as error:
         raise DataError(f"{name} line 1: the header is not a table row ({error}). Correct it.") from None
-    _, _, problems = lines.take()
+    _, problems = lines.take()
     if problems:
         raise DataError(f"{name} line 1: {problems[0].text}")
     twice = sorted({column for column in header if header.count(column) > 1 and column})
     if twice:
         raise DataError(f"{name} line 1: column {shown(twice[0])} is there twice. Rename one of them.")
     return header
-
-
-def _table_body(reader: Iterator[list[str]], lines: _DecodedLines) -> Iterator[_Cells]:
-    while True:
-        broken: tuple[Problem, ...] = ()
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            cells, broken = [], (problem("row", f"({error})", "a table row", f"Mend its quotes, or {DROP}."),)
-        line, text, problems = lines.take()
-        if cells or broken or problems:
-            yield _Cells(line, text, cells, broken + problems)
-
-
-def _named_cells(row: _Cells, header: list[str]) -> RawRow:
-    problems = row.problems
-    if not problems and len(row.cells) != len(header):
-        found, expected = f"with {len(row.cells)} cells", f"a row of {len(header)} cells, as in the header"
-        problems = (problem("row", found, expected, f"Check its quotes and separators, or {DROP}."),)
-    if problems:
-        return RawRow(row.line, row.text, None, problems)
-    return RawRow(row.line, row.text, dict(zip(header, row.cells, strict=True)))
 
 
 def _json_records(text: str) -> Iterator[RawRow]:

@@ -86,30 +86,28 @@ def count_labels(
     items: Iterable[Item], scheme: LabelScheme, *, annotators: Collection[str] | None = None
 ) -> LabelCounts:
     """Like `build_votes`, for any kind of scheme: labels are counted, nothing is said about acceptance."""
-    label_ids = {label: index for index, label in enumerate(scheme.labels)}
-    annotator_ids: dict[str | None, int] = {}
     item_ids: list[str] = []
-    item_index, annotator_index, label_index, times = array("q"), array("q"), array("q"), array("q")
-    questions: set[str | None] = set()
-    for row, item in enumerate(items):
+    judgements = _Judgements(scheme)
+    judgement_index, n_judgements, times = array("q"), array("q"), array("q")
+    for item in items:
         item_ids.append(item.id)
-        found = _columns_of(item, scheme)
-        labels = [label_ids.get(label, -1) for label in found.labels]
-        if -1 in labels:
-            raise _unknown_label(item, found.labels[labels.index(-1)], scheme)
-        questions.update(found.questions)
-        item_index.extend(repeat(row, len(labels)))
-        annotator_index.extend([annotator_ids.setdefault(name, len(annotator_ids)) for name in found.annotators])
-        label_index.extend(labels)
-        times.extend(found.times)
-    _require_one_question(questions)
-    long = _Long(
-        np.repeat(np.array(item_index, dtype=np.int64), times),
-        np.repeat(np.array(annotator_index, dtype=np.int64), times),
-        np.repeat(np.array(label_index, dtype=np.int64), times),
-        list(annotator_ids),
+        said: Sequence[Annotation | str] = annotations_for(item, scheme) if item.votes is None else sorted(item.votes)
+        try:
+            judgement_index.extend(map(judgements.__getitem__, said))
+        except KeyError as unknown:
+            raise _unknown_label(item, unknown.args[0], scheme) from None
+        n_judgements.append(len(said))
+        times.extend(repeat(1, len(said)) if item.votes is None else map(item.votes.__getitem__, sorted(item.votes)))
+    _require_one_question(judgements.questions)
+    judged = np.repeat(np.array(judgement_index, dtype=np.int64), times)
+    by_name = _by_name(
+        _Long(
+            np.repeat(np.repeat(np.arange(len(item_ids)), n_judgements), times),
+            judged,
+            np.array(judgements.label_ids, dtype=np.int64)[judged],
+            judgements.annotators,
+        )
     )
-    by_name = _by_name(long)
     if annotators:
         by_name = _keep_annotators(by_name, annotators)
     flat = np.bincount(
@@ -187,27 +185,29 @@ class _Long(NamedTuple):
     annotators: list[Any]
 
 
-class _Columns(NamedTuple):
-    """The labels of one item, side by side: who gave each (None: unknown), to which question, how many times."""
+class _Judgements(dict[Annotation | str, int]):
+    """Different annotations, and labels of anonymous votes, numbered as they come: few, however many items there are.
 
-    annotators: Sequence[str | None]
-    labels: Sequence[str]
-    questions: Sequence[str | None]
-    times: Sequence[int]
+    `label_ids` and `annotators` (None: unknown) are those of each number. A label outside the scheme is a KeyError.
+    """
 
+    def __init__(self, scheme: LabelScheme) -> None:
+        self.scheme = scheme
+        self.label_ids: list[int] = []
+        self.annotators: list[str | None] = []
+        self.questions: set[str | None] = set()
 
-def _columns_of(item: Item, scheme: LabelScheme) -> _Columns:
-    """In the order of the annotations; of anonymous counts, in the order of the labels."""
-    if item.votes is not None:
-        labels = sorted(item.votes)
-        n_labels = len(labels)
-        return _Columns(
-            [None] * n_labels, labels, [scheme.question] * n_labels, [item.votes[label] for label in labels]
-        )
-    found = annotations_for(item, scheme)
-    return _Columns(
-        [a.annotator for a in found], [a.label for a in found], [a.question for a in found], [1] * len(found)
-    )
+    def __missing__(self, said: Annotation | str) -> int:
+        if isinstance(said, str):
+            annotator, label, question = None, said, self.scheme.question
+        else:
+            annotator, label, question = said.annotator, said.label, said.question
+        if label not in self.scheme.labels:
+            raise KeyError(label)
+        self.label_ids.append(self.scheme.labels.index(label))
+        self.annotators.append(annotator)
+        self.questions.add(question)
+        return self.setdefault(said, len(self))
 
 
 def _unknown_label(item: Item, label: str, scheme: LabelScheme) -> DataError:
@@ -232,8 +232,8 @@ def _require_one_question(questions: set[str | None]) -> None:
 
 
 def _by_name(long: _Long) -> _Long:
-    """Annotators numbered by name instead of by their first vote, and each item's votes in that order."""
-    names = sorted(name for name in long.annotators if name is not None)
+    """Annotators, who may be listed several times, numbered by name, and each item's votes in that order."""
+    names = sorted({name for name in long.annotators if name is not None})
     numbers = {name: number for number, name in enumerate(names)}
     renumbered = np.array([numbers.get(name, UNKNOWN_ANNOTATOR) for name in long.annotators], dtype=np.int64)
     annotator_index = renumbered[long.annotator_index]

@@ -62,7 +62,7 @@ class ItemReader:
 
     def accept(
         self, line: int, text: str | bytes, row: ItemRow | None, problems: list[Problem], first_lines: dict[str, int]
-    ) -> Iterator[Item]:
+    ) -> Item | None:
         """The row's item, if it passes every check; its rejection is recorded otherwise.
 
         Args:
@@ -78,7 +78,7 @@ class ItemReader:
             self.reject(line, text, problems)
         else:
             first_lines[item.id] = line
-            yield item
+        return item
 
     def record_items(
         self, rows: Iterable[RawRow], *, renames: Mapping[str, str] | None = None, convert: Convert | None = None
@@ -92,7 +92,9 @@ class ItemReader:
                 record, problems = convert(record)
             if record is not None and not problems:
                 row, problems = self.read(record, renames)
-            yield from self.accept(raw.line, raw.text, row, problems, first_lines)
+            item = self.accept(raw.line, raw.text, row, problems, first_lines)
+            if item is not None:
+                yield item
 
 
 class Reading(NamedTuple):

@@ -12,7 +12,7 @@ from accord.records import Message
 ITEM_FIELDS = ("id", "prompt", "completion", "annotations", "votes", "group", "split", "system")
 
 
-class AnnotationRow(msgspec.Struct, forbid_unknown_fields=True):
+class AnnotationRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     annotator: str | int
     label: str | int | float
     question: str | None = None
@@ -42,7 +42,8 @@ class ItemRow(msgspec.Struct, forbid_unknown_fields=True):
 
 def may_repeat_a_key(line: bytes, row: ItemRow) -> bool:
     """Whether an object of the line may have a key twice; rarely true without cause, never false with one."""
-    return line.count(b'":') != row.n_keys or b" :" in line or b"\t:" in line or b"\r:" in line
+    n_keys = row.n_keys
+    return line.count(b":") != n_keys and line.translate(None, b" \t\r").count(b'":') != n_keys
 
 
 def read_fields(

@@ -127,7 +127,9 @@ def _jsonl_items(reader: ItemReader, request: _Request) -> Iterator[Item]:
             raw = jsonl_row(number, line)
             _require_own_layout(reader, raw, request)
             row, problems = (None, list(raw.problems)) if raw.value is None else reader.read(raw.value, request.renames)
-        yield from reader.accept(number, line.rstrip(), row, problems, first_lines)
+        item = reader.accept(number, line.rstrip(), row, problems, first_lines)
+        if item is not None:
+            yield item
 
 
 def _json_items(reader: ItemReader, request: _Request) -> Iterator[Item]:

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
-from accord.data.checks import repeated_annotator
+from accord.data.checks import MAX_PASSED, repeated_annotator
 from accord.data.formats import RawRow, foreign_layout, repeated_key_problem
 from accord.data.problems import DROP, UNREADABLE, Problem, printable, problem, shown
 from accord.data.reader import ItemReader
@@ -18,6 +19,8 @@ from accord.data.schemes import quoted
 from accord.errors import DataError
 from accord.records import Annotation, Item, Message
 
+JUDGED_FIELDS = ("annotator", "label", "question")
+"""The fields of an annotation, which stand beside its item's in a long table."""
 ALIASES = {"task": "id", "worker": "annotator"}
 """crowd-kit's column names -> accord's."""
 
@@ -38,26 +41,12 @@ def table_items(
     judges = [c for c in columns if any(fnmatchcase(c, pattern) for pattern in annotator_columns)]
     is_long = _require_columns(reader.file, columns, set(names.values()), judges, annotator_columns)
     _require_distinct(reader.file, names)
-    used = {*ITEM_FIELDS, "annotator", "label", "question"} if is_long else set(ITEM_FIELDS)
-    ignored = [column for column in columns if names[column] not in used and column not in judges]
+    fields = {name: column for column, name in names.items() if column not in judges}
+    used = (*ITEM_FIELDS, *JUDGED_FIELDS) if is_long else ITEM_FIELDS
+    ignored = [column for name, column in fields.items() if name not in used]
     n_before = reader.n_rows - 1
-
-    def read() -> Iterator[tuple[RawRow, Item]]:
-        first_lines: dict[str, int] = {}
-        for raw in chain([first], raws):
-            if raw.value is None:
-                reader.reject(raw.line, raw.text, raw.problems)
-                continue
-            cells = {names[column]: cell for column, cell in raw.value.items() if column not in judges}
-            row, problems = _read_cells(reader, cells, {column: raw.value[column] for column in judges}, is_long)
-            lines = {} if is_long else first_lines
-            for item in reader.accept(raw.line, raw.text, row, problems, lines):
-                yield raw, item
-
-    if is_long:
-        yield from merged(reader, read())
-    else:
-        yield from (item for _, item in read())
+    read = _read_rows(reader, chain([first], raws))
+    yield from _long_items(reader, read, fields) if is_long else _wide_items(reader, read, fields, judges)
     reader.ignored_fields.update({printable(column): reader.n_rows - n_before for column in ignored})
 
 
@@ -79,20 +68,72 @@ def name_of(column: str, renames: Mapping[str, str]) -> str:
     return renames.get(column, ALIASES.get(column, column))
 
 
-def _read_cells(
-    reader: ItemReader, cells: Mapping[str, str], judged: Mapping[str, str], is_long: bool
+def _read_rows(reader: ItemReader, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, Mapping[str, str]]]:
+    """The rows that could be read, with their cells."""
+    for raw in rows:
+        if raw.value is None:
+            reader.reject(raw.line, raw.text, raw.problems)
+        else:
+            yield raw, raw.value
+
+
+def _wide_items(
+    reader: ItemReader,
+    rows: Iterable[tuple[RawRow, Mapping[str, str]]],
+    fields: Mapping[str, str],
+    judges: Sequence[str],
+) -> Iterator[Item]:
+    """One item a row; `fields`: name -> column."""
+    first_lines: dict[str, int] = {}
+    item_fields = [(name, fields[name]) for name in ITEM_FIELDS if name in fields and name != "annotations"]
+    for raw, cells in rows:
+        annotations = [{"annotator": judge, "label": cells[judge]} for judge in judges if cells[judge]]
+        record = {name: cells[column] for name, column in item_fields if cells[column]}
+        row, problems = _read_record(reader, record, annotations)
+        item = reader.accept(raw.line, raw.text, row, problems, first_lines)
+        if item is not None:
+            yield item
+
+
+def _long_items(
+    reader: ItemReader, rows: Iterable[tuple[RawRow, Mapping[str, str]]], fields: Mapping[str, str]
+) -> Iterator[Item]:
+    """The rows of one item, which may stand anywhere, joined; `fields`: name -> column.
+
+    A row whose item's cells are those of an earlier row, and whose annotation is one that passed before, is not checked
+    again: it could only fail by being there twice.
+    """
+    item_names = [name for name in ITEM_FIELDS if name in fields and name not in ("annotations", "votes")]
+    judged_names = [name for name in JUDGED_FIELDS if name in fields]
+    item_cells = itemgetter(*[fields[name] for name in item_names])
+    judged_cells = itemgetter(*[fields[name] for name in judged_names])
+    drafts: dict[str, _Draft] = {}
+    passed: dict[tuple[str, ...], _Annotations] = {}
+    id_column = fields["id"]
+    for raw, cells in rows:
+        texts, judged = item_cells(cells), judged_cells(cells)
+        draft, annotations = drafts.get(cells[id_column]), passed.get(judged)
+        if draft is not None and draft.cells == texts and annotations is not None:
+            _add(reader, raw, draft, annotations)
+            continue
+        record = {name: cell for name, cell in zip(item_names, texts, strict=True) if cell}
+        annotation = {name: cell for name, cell in zip(judged_names, judged, strict=True) if cell}
+        row, problems = _read_record(reader, record, [annotation])
+        item = reader.accept(raw.line, raw.text, row, problems, {})
+        if item is not None:
+            found = _join(reader, raw, item, drafts, texts)
+            if len(passed) < MAX_PASSED:
+                passed[judged] = found
+    yield from _joined(drafts)
+
+
+def _read_record(
+    reader: ItemReader, record: dict[str, Any], annotations: Sequence[Mapping[str, str]]
 ) -> tuple[ItemRow | None, list[Problem]]:
-    """A table row as a row: empty cells are absent, prompts may be chats in JSON, votes are a JSON object."""
+    """The cells of a table that are not empty as a row: prompts may be chats in JSON, votes are a JSON object."""
     problems: list[Problem] = []
-    record: dict[str, Any] = {name: cells[name] for name in ITEM_FIELDS if cells.get(name)}
-    record.pop("annotations", None)
     if record.get("prompt", "").startswith("[{"):
         record["prompt"] = _chat_or_text(record["prompt"])
-    if is_long:
-        record.pop("votes", None)
-        annotations = [{name: cells[name] for name in ("annotator", "label", "question") if cells.get(name)}]
-    else:
-        annotations = [{"annotator": name, "label": label} for name, label in judged.items() if label]
     if "votes" in record:
         record["votes"] = _json_votes(record["votes"], problems)
     if reader.rules.prompts == "optional":
@@ -107,22 +148,56 @@ def _read_cells(
 
 def merged(reader: ItemReader, annotated: Iterable[tuple[RawRow, Item]]) -> Iterator[Item]:
     """Gather the rows of one item, which may stand anywhere in a long table; items in the order first met."""
-    drafts: dict[str, tuple[int, Item, dict[tuple[str, str | None], Annotation]]] = {}
+    drafts: dict[str, _Draft] = {}
     for raw, item in annotated:
-        line, draft, annotations = drafts.setdefault(item.id, (raw.line, item, {}))
-        found = {(annotation.annotator, annotation.question): annotation for annotation in item.annotations}
-        repeated = [annotation for key, annotation in found.items() if key in annotations]
-        differing = [
-            name for name in ITEM_FIELDS if name != "annotations" and getattr(draft, name) != getattr(item, name)
-        ]
-        if differing:
-            reader.reject(raw.line, raw.text, [_differs(draft, item, differing[0], line)])
-        elif repeated:
-            reader.reject(raw.line, raw.text, [repeated_annotator(annotation) for annotation in repeated])
-        else:
-            annotations |= found
-    for _, draft, annotations in drafts.values():
-        yield msgspec.structs.replace(draft, annotations=tuple(annotations.values()))
+        _join(reader, raw, item, drafts)
+    yield from _joined(drafts)
+
+
+_Annotations = dict[tuple[str, str | None], Annotation]
+"""Annotations by annotator and question."""
+
+
+class _Draft(NamedTuple):
+    """An item whose rows are still being gathered: the first of them, its line and cells; and all annotations."""
+
+    line: int
+    item: Item
+    cells: tuple[str, ...]
+    annotations: _Annotations
+
+
+def _join(
+    reader: ItemReader, raw: RawRow, item: Item, drafts: dict[str, _Draft], cells: tuple[str, ...] = ()
+) -> _Annotations:
+    """Put a row's item to what its earlier rows gave, if they agree; its annotations."""
+    found = {(annotation.annotator, annotation.question): annotation for annotation in item.annotations}
+    draft = drafts.get(item.id)
+    if draft is None:
+        drafts[item.id] = _Draft(raw.line, item, cells, found.copy())
+        return found
+    differing = [
+        name for name in ITEM_FIELDS if name != "annotations" and getattr(draft.item, name) != getattr(item, name)
+    ]
+    if differing:
+        reader.reject(raw.line, raw.text, [_differs(draft.item, item, differing[0], draft.line)])
+    else:
+        _add(reader, raw, draft, found)
+    return found
+
+
+def _add(reader: ItemReader, raw: RawRow, draft: _Draft, found: _Annotations) -> None:
+    """Put a row's annotations to its item's, unless one of the annotators is there already."""
+    if draft.annotations.keys().isdisjoint(found):
+        draft.annotations.update(found)
+    else:
+        repeated = [annotation for key, annotation in found.items() if key in draft.annotations]
+        reader.reject(raw.line, raw.text, [repeated_annotator(annotation) for annotation in repeated])
+
+
+def _joined(drafts: Mapping[str, _Draft]) -> Iterator[Item]:
+    for draft in drafts.values():
+        yield msgspec.structs.replace(draft.item, annotations=tuple(draft.annotations.values()))
 
 
 def _differs(draft: Item, item: Item, name: str, line: int) -> Problem:

@@ -111,7 +111,8 @@ def _annotated(
                 "group": groups[utterance.transcript],
             }
             row, more = reader.read(record) if not problems else (None, problems)
-            for item in reader.accept(raw.line, raw.text, row, more, {}):
+            item = reader.accept(raw.line, raw.text, row, more, {})
+            if item is not None:
                 yield raw, item
 
 

@@ -100,7 +100,8 @@ def _items(
                 "group": row.dialogue,
             }
             typed, problems = reader.read(record)
-            for item in reader.accept(raw.line, raw.text, typed, problems, {}):
+            item = reader.accept(raw.line, raw.text, typed, problems, {})
+            if item is not None:
                 metadata.append({"id": item.id, **_kept(row.cells)})
                 yield item
 

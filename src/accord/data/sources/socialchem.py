@@ -91,7 +91,8 @@ def _judged(reader: ItemReader, rows: Iterator[RawRow], sides: Mapping[str, Spli
         if answer not in GRADES:
             problems.append(problem("rot-agree", shown(answer), "a whole number from 0 to 4"))
         row, more = reader.read(record) if not problems else (None, problems)
-        for item in reader.accept(raw.line, raw.text, row, more, {}):
+        item = reader.accept(raw.line, raw.text, row, more, {})
+        if item is not None:
             yield raw, item
 
 
