@@ -13,12 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from accord.artifacts import write_jsonl
+from accord.rating.admin import overview
 from accord.rating.annotators import invite_until
 from accord.rating.draft import StudyInputs
 from accord.rating.export import export_study
 from accord.rating.settings import RateSettings
 from accord.rating.store import Store
-from accord.rating.study import open_study
+from accord.rating.study import load_study, open_study
 from accord.records import Output
 from rating_clients import (
     Person,
@@ -44,9 +45,12 @@ class Served:
         csrf = csrf_of(self.client.get(self.admin).text)
         return self.client.post(f"{self.admin}/{action}", data={"csrf": csrf, **fields})
 
-    def live(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.get(f"{self.admin}/live.json").json()
-        return found
+    def overview(self) -> dict[str, Any]:
+        """The numbers that the admin page shows, without the tokens of links."""
+        with self.store.snapshot() as connection:
+            found = overview(connection, load_study(self.store))
+        rows = [{key: value for key, value in row.items() if key != "token"} for row in found["annotators"]]
+        return {**found, "annotators": rows}
 
     def exported(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.client.get(f"{self.admin}/export.jsonl").text.splitlines()]
@@ -396,7 +400,7 @@ def test_admin_sees_progress_flags_agreement_and_disagreement(serve: ServedMaker
             completion, question, labels
         )
     )
-    found = served.live()
+    found = served.overview()
     assert found["study"] == {
         "title": "Rules of thumb",
         "state": "open",
@@ -418,7 +422,26 @@ def test_admin_sees_progress_flags_agreement_and_disagreement(serve: ServedMaker
     assert agreement["relevance"]["n"] == 9
     assert 0 < agreement["relevance"]["low"] <= agreement["relevance"]["alpha"] < agreement["relevance"]["high"] <= 1
     assert found["means"] is None
-    assert first.link.removeprefix("/a/") not in served.client.get(f"{served.admin}/live.json").text
+
+
+def test_an_open_page_renews_itself_with_numbers_of_a_moment_ago(
+    serve: ServedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking on costs the server little; who opens the page anew sees what is true now."""
+    served = serve(n_prompts=3)
+    made = []
+
+    def counted(*arguments: Any) -> dict[str, Any]:
+        made.append(arguments)
+        return overview(*arguments)
+
+    monkeypatch.setattr("accord.rating.admin.overview", counted)
+    monkeypatch.setattr("accord.rating.admin.FRESH_SECONDS", 99.0)
+    page = served.client.get(served.admin).text
+    assert [served.client.get(f"{served.admin}?refresh").text for _ in range(3)] == [page] * 3
+    assert len(made) == 1
+    served.client.get(served.admin)
+    assert len(made) == 2
 
 
 def test_means_come_only_with_the_end_and_the_end_is_final(serve: ServedMaker) -> None:
@@ -429,15 +452,15 @@ def test_means_come_only_with_the_end_and_the_end_is_final(serve: ServedMaker) -
     person.rate_all(lambda completion, _, labels: labels[-1 if completion.startswith("human") else 0])
     page = served.client.get(served.admin).text
     assert "human" not in page
-    assert served.live()["means"] is None
+    assert served.overview()["means"] is None
     assert served.act("close").headers["location"] == served.admin
-    means = {(row["question"], row["system"]): (row["mean"], row["n"]) for row in served.live()["means"]}
+    means = {(row["question"], row["system"]): (row["mean"], row["n"]) for row in served.overview()["means"]}
     assert means["fluency", "human"] == (5.0, 2)
     assert means["fluency", "base"] == (1.0, 2)
     assert means["well_formedness", "human"] == (1.0, 2)
     assert means["well_formedness", "base"] == (0.0, 2)
     assert [served.act(action).status_code for action in ("resume", "pause", "close")] == [410] * 3
-    assert served.live()["study"]["state"] == "closed"
+    assert served.overview()["study"]["state"] == "closed"
 
 
 def test_pause_and_resume(serve: ServedMaker) -> None:
@@ -489,4 +512,4 @@ def test_delete_leaves_nothing_of_an_annotator(serve: ServedMaker) -> None:
         n_left = served.store.read(f"SELECT count(*) FROM {table}")[0][0]
         assert n_left == {"tasks": 2, "placements": 6, "answers": 24, "history": 24}[table]
     served.act("invite")
-    assert [row["name"] for row in served.live()["annotators"]] == ["r1", "r3"]
+    assert [row["name"] for row in served.overview()["annotators"]] == ["r1", "r3"]

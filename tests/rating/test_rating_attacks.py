@@ -101,7 +101,7 @@ def test_a_guessed_or_tampered_link_leads_nowhere(store: Store, client: TestClie
 
 def test_a_guessed_admin_secret_leads_nowhere(store: Store, client: TestClient) -> None:
     for secret in tampered(links(store)[0]):
-        for path in ("", "/live.json", "/export.jsonl", "/export.csv"):
+        for path in ("", "?refresh", "/export.jsonl", "/export.csv"):
             assert client.get(f"/admin/{secret}{path}").status_code in (404, 429)
     assert client.get(links(store)[0].replace("/a/", "/admin/")).status_code in (404, 429)
     assert client.get(admin_path(store).replace("/admin/", "/a/")).status_code in (404, 429)

@@ -66,7 +66,7 @@ def a_task(form_name: str, *, completion: str = "That sounds hard.", saved: str 
 def an_admin_page(state: str = "open", **fields: Any) -> dict[str, Any]:
     flags = {"too_fast": 1, "failed_checks": 0, "self_consistency": 0.5}
     annotator = {"name": "r1", "link": "http://h/a/t", "n_answered": 1, "of": 4, "flags": flags, "state": "active"}
-    names = ("invite", "revoke", "pause", "resume", "close", "delete", "jsonl", "csv", "live")
+    names = ("invite", "revoke", "pause", "resume", "close", "delete", "jsonl", "csv")
     return {
         "study": {"title": "Study", "state": state, "n_items": 4, "n_annotators_per_item": 3},
         "annotators": [annotator],

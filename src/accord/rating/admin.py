@@ -80,7 +80,6 @@ def admin_urls(start: str) -> dict[str, str]:
     """The addresses of the admin page, by name."""
     names = {
         **{action: action for action in ACTIONS},
-        "live": "live.json",
         "jsonl": "export.jsonl",
         "csv": "export.csv",
     }

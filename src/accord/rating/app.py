@@ -93,7 +93,6 @@ def _routes(site: Site) -> list[Route]:
         route("/a/{token}/answers", answer, "PUT", as_json=True),
         route("/a/{token}/done", done, "GET"),
         route("/admin/{secret}", admin_page, "GET"),
-        route("/admin/{secret}/live.json", live, "GET", as_json=True),
         route("/admin/{secret}/export.jsonl", jsonl, "GET"),
         route("/admin/{secret}/export.csv", csv, "GET"),
         route("/admin/{secret}/{action}", act, "POST"),
@@ -329,7 +328,7 @@ async def done(site: Site, request: Request) -> Response:
 async def admin_page(site: Site, request: Request) -> Response:
     site.require_admin(request)
     start_url = f"/admin/{site.study.secret}"
-    found = await run_in_threadpool(site.overview.read)
+    found = await run_in_threadpool(site.overview.read, is_refresh="refresh" in request.query_params)
     context = {
         **found,
         "annotators": [_with_link(site, row) for row in found["annotators"]],
@@ -341,14 +340,6 @@ async def admin_page(site: Site, request: Request) -> Response:
 
 def _with_link(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "link": f"{site.where.base}/a/{row['token']}"}
-
-
-async def live(site: Site, request: Request) -> Response:
-    """The numbers of the admin page, without the links."""
-    site.require_admin(request)
-    found = await run_in_threadpool(site.overview.read, is_refresh=True)
-    rows = [{key: value for key, value in row.items() if key != "token"} for row in found["annotators"]]
-    return _json({**found, "annotators": rows})
 
 
 async def act(site: Site, request: Request) -> Response:

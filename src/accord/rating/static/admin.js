@@ -7,7 +7,7 @@ const PAUSE_MS = 5000;
 const live = (page) => new Map([...page.querySelectorAll("[data-live]")].map((part) => [part.dataset.live, part]));
 
 async function renew() {
-  const response = await fetch(location.href, { cache: "no-store" });
+  const response = await fetch(`${location.pathname}?refresh`, { cache: "no-store" });
   if (!response.ok) throw new Error(`status ${response.status}`);
   const fresh = live(new DOMParser().parseFromString(await response.text(), "text/html"));
   for (const [name, part] of live(document)) {
