@@ -16,7 +16,6 @@ from accord.preference.head import (
     HeadTraining,
     fit_heads,
     fit_objectives,
-    load_head,
     predict_heads,
     standardisation,
 )
@@ -213,9 +212,6 @@ def test_a_learned_constant_is_the_one_the_loop_learns() -> None:
     torch.testing.assert_close(outputs, expected, atol=1e-4, rtol=1e-4)
     assert bool((outputs[:, 2] == outputs[0, 2]).all())
     assert abs(float(outputs[0, 2])) > 0.1
-    load_head(model.head, heads.weights, 0)
-    with torch.no_grad():
-        torch.testing.assert_close(model.head(FEATURES), outputs[:, :2])
 
 
 def test_heads_do_not_influence_each_other() -> None:
@@ -270,14 +266,6 @@ def test_last_weights_of_a_head_that_ran_out_of_patience_are_those_where_it_stop
         _, result = alone("dpm_qr", seed, schedule=SCHEDULE._replace(patience=1))
         last = dev_loss(predict_heads(fitted.last_weights, FEATURES[DEV_ROWS])[number].double().numpy())
         assert last == pytest.approx(result.curve[-1]["log_loss"], abs=1e-5)
-
-
-def test_load_head_copies_one_head_of_the_stack() -> None:
-    fitted = stacked("votes", [0, 1])
-    model = PreferenceModel.from_encoder(tiny_bert(), PreferenceConfig(head_size=8), seed=9)
-    load_head(model.head, fitted.weights, 1)
-    with torch.no_grad():
-        torch.testing.assert_close(model.head.eval()(FEATURES), predict_heads(fitted.weights, FEATURES)[1])
 
 
 def test_chunks_must_fit_into_the_micro_batch() -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from accord.preference.posterior import fit_prior_strength, posterior_beta, posterior_shares
-from accord.recovery.coverage import predictive_interval, predictive_probs, share_coverage, vote_coverage
+from accord.recovery.coverage import predictive_probs, share_coverage, vote_coverage
 
 Simulated = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -32,17 +32,19 @@ def test_by_hand() -> None:
     found = vote_coverage(a, b, np.array([0, 1]), np.array([3, 3]), level=0.9)
     np.testing.assert_allclose(found.randomised, [0.8, 1.0])
     np.testing.assert_array_equal(found.conservative, [1, 1])
-    np.testing.assert_array_equal(predictive_interval(a, b, np.array([3, 3]), level=0.9), [[0, 0], [3, 3]])
-    np.testing.assert_array_equal(predictive_interval(a, b, np.array([3, 3]), level=0.5), [[1, 1], [2, 2]])
+    half = vote_coverage(np.ones(4), np.ones(4), np.arange(4), np.full(4, 3), level=0.5)
+    np.testing.assert_array_equal(half.conservative, [0, 1, 1, 0])
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9])
 def test_the_interval_is_the_smallest_central_one(level: float) -> None:
     rng = np.random.default_rng(0)
     a, b, n = rng.uniform(0.2, 9, 40), rng.uniform(0.2, 9, 40), rng.integers(1, 30, 40)
-    low, high = predictive_interval(a, b, n, level=level)
-    np.testing.assert_array_equal(low, stats.betabinom.ppf((1 - level) / 2, n, a, b))
-    np.testing.assert_array_equal(high, stats.betabinom.ppf((1 + level) / 2, n, a, b))
+    low, high = (stats.betabinom.ppf(part, n, a, b) for part in ((1 - level) / 2, (1 + level) / 2))
+    for k in range(30):
+        told = np.flatnonzero(n >= k)
+        found = vote_coverage(a[told], b[told], np.full(len(told), k), n[told], level=level)
+        np.testing.assert_array_equal(found.conservative, ((low <= k) & (k <= high))[told])
 
 
 def test_a_right_model_covers_what_it_promises_at_every_number_of_votes() -> None:
@@ -60,8 +62,6 @@ def test_without_fresh_votes_or_posterior_it_is_undefined_and_counted_as_nan() -
     found = vote_coverage(a, a, np.array([0, 1]), np.array([0, 2]))
     assert np.isnan(found.randomised).all()
     assert np.isnan(found.conservative).all()
-    low, high = predictive_interval(a, a, np.array([0, 2]))
-    assert (low.tolist(), high.tolist()) == ([0, -1], [0, -1])
 
 
 def test_extreme_posteriors_stay_finite() -> None:

@@ -209,18 +209,6 @@ def fit_objectives(
     return {name: found.fitted(runs) for name, found in best.items()}
 
 
-def load_head(head: PreferenceHead, weights: HeadWeights, number: int) -> None:
-    """Copy head `number` of the stack into a model's head, without its learned constants."""
-    n_outputs = head.output.out_features
-    with torch.no_grad():
-        head.hidden.weight.copy_(weights.hidden_weight[number])
-        head.hidden.bias.copy_(weights.hidden_bias[number])
-        head.output.weight.copy_(weights.output_weight[number, :n_outputs])
-        head.output.bias.copy_(weights.output_bias[number, :n_outputs])
-        head.feature_mean.copy_(weights.feature_mean[number])
-        head.feature_scale.copy_(weights.feature_scale[number])
-
-
 class _Runs:
     """What R runs learn from; nothing here changes while they are trained."""
 

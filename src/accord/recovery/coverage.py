@@ -1,4 +1,4 @@
-"""Do intervals hold what they promise? Predictive intervals of hidden votes, and how often they cover them.
+"""Do intervals hold what they promise? How often predictive intervals of hidden votes cover them.
 
 The share of people who accept an item has the posterior Beta(a, b); so the number of acceptable votes among n fresh
 ones is BetaBinomial(n, a, b). A share cannot be observed, these votes can: on real data it is their intervals that are
@@ -21,13 +21,6 @@ from scipy.special import betaln, gammaln
 LEVEL = 0.9
 
 
-class PredictiveInterval(NamedTuple):
-    """From `low` to `high` acceptable votes, both ends in it; -1 where undefined."""
-
-    low: Int[np.ndarray, " N"]
-    high: Int[np.ndarray, " N"]
-
-
 class VoteCoverage(NamedTuple):
     """Per item, how far its fresh votes are inside the interval; nan without fresh votes or without a posterior."""
 
@@ -40,23 +33,6 @@ def predictive_probs(a: Float[np.ndarray, " N"], b: Float[np.ndarray, " N"], n_v
     k, a, b = np.arange(n_votes + 1), a[:, None], b[:, None]
     log_ways = gammaln(n_votes + 1) - gammaln(k + 1) - gammaln(n_votes - k + 1)
     return np.exp(log_ways + betaln(a + k, b + n_votes - k) - betaln(a, b))
-
-
-def predictive_interval(
-    a: Float[np.ndarray, " N"], b: Float[np.ndarray, " N"], n_votes: Num[np.ndarray, " N"], *, level: float = LEVEL
-) -> PredictiveInterval:
-    """The central interval of the number of acceptable votes among n fresh ones, with a chance of at least `level`.
-
-    low is the largest count with P(K < low) ≤ (1 - level)/2, high the smallest with P(K > high) ≤ (1 - level)/2.
-
-    Args:
-        a, b: of each item's posterior, see `posterior_beta`; nan gives -1.
-        n_votes: whole numbers; 0 gives the interval 0 to 0.
-    """
-    low, high = np.full(len(a), -1, dtype=np.int64), np.full(len(a), -1, dtype=np.int64)
-    for n, rows in _rows_by_count(n_votes, ~np.isnan(a)):
-        low[rows], high[rows] = _ends(np.cumsum(predictive_probs(a[rows], b[rows], n), axis=1), (1 - level) / 2)
-    return PredictiveInterval(low, high)
 
 
 def vote_coverage(
@@ -102,7 +78,9 @@ def _rows_by_count(n_votes: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[in
 
 
 def _ends(below: Float[np.ndarray, "n k"], tail: float) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """First and last count of each central interval; a rounding error decides nothing."""
+    """First and last count of each central interval: the largest with P(K < low) ≤ tail, the smallest with
+    P(K > high) ≤ tail; a rounding error decides nothing.
+    """
     low = (below <= tail + 1e-12).sum(axis=1)
     high = (below < 1 - tail - 1e-12).sum(axis=1)
     return low, np.minimum(high, below.shape[1] - 1)
