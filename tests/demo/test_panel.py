@@ -22,7 +22,8 @@ from accord.demo.panel import (
     rules_markdown,
     true_acceptance,
 )
-from accord.demo.wording import MEANINGS, WORDINGS, Features, features
+from accord.demo.word_lists import WORDINGS
+from accord.demo.wording import MEANINGS, Features, features
 from accord.errors import ConfigError
 
 MESSAGE = (

@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from accord.demo.wording import MEANINGS, SAME_WORDS, WORDINGS, Features, features
+from accord.demo.word_lists import SAME_WORDS, WORDINGS
+from accord.demo.wording import MEANINGS, Features, features
 from accord.errors import ConfigError
 from accord.randomness import keyed_rng
 from accord.records import Annotation
