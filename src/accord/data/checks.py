@@ -24,7 +24,8 @@ MAX_PASSED = 100_000
 """How many annotations are remembered as checked, so that memory stays bounded where every annotator is another."""
 _WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_ASKED = attrgetter("annotator", "question")
+asked = attrgetter("annotator", "question")
+"""An annotation -> what may be there once on an item: who was asked, and which question."""
 
 
 class Rules(NamedTuple):
@@ -105,15 +106,14 @@ def _check_annotations(rows: Sequence[AnnotationRow], rules: Rules, problems: li
         known = tuple(map(rules.passed.__getitem__, rows))
     except KeyError:
         known = ()
-    if len(set(map(_ASKED, known))) == len(rows):
+    if len(set(map(asked, known))) == len(rows):
         return known
     annotations: dict[tuple[str, str | None], Annotation] = {}
     for row in rows:
         annotation = _check_annotation(row, rules, problems)
-        key = (annotation.annotator, annotation.question)
-        if key in annotations:
+        if asked(annotation) in annotations:
             problems.append(repeated_annotator(annotation))
-        annotations[key] = annotation
+        annotations[asked(annotation)] = annotation
     return tuple(annotations.values())
 
 

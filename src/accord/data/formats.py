@@ -231,7 +231,7 @@ def table_rows(path: Path | str, delimiter: str) -> Iterator[RawRow]:
             if problems:
                 yield RawRow(line, text, None, problems)
             elif cells:
-                yield RawRow(line, text, dict(zip(header, cells, strict=True)))
+                yield RawRow(line, text, dict(zip(header, cells)))  # noqa: B905 - as long as each other, see above
 
 
 class _Lines:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from accord.data.checks import MAX_PASSED, repeated_annotator
+from accord.data.checks import MAX_PASSED, asked, repeated_annotator
 from accord.data.formats import RawRow, foreign_layout, repeated_key_problem
 from accord.data.problems import DROP, UNREADABLE, Problem, printable, problem, shown
 from accord.data.reader import ItemReader
@@ -32,11 +32,11 @@ def table_items(
 
     Every row has the columns of the first; cells are text, empty where absent.
     """
-    raws = reader.counted(rows)
-    first = next((raw for raw in raws if not _reject_unread(reader, raw)), None)
-    if first is None or first.value is None:
+    read = _read_rows(reader, rows)
+    first = next(read, None)
+    if first is None:
         return
-    columns = list(first.value)
+    columns = list(first[1])
     names = {column: name_of(column, renames) for column in columns}
     judges = [c for c in columns if any(fnmatchcase(c, pattern) for pattern in annotator_columns)]
     is_long = _require_columns(reader.file, columns, set(names.values()), judges, annotator_columns)
@@ -45,7 +45,7 @@ def table_items(
     used = (*ITEM_FIELDS, *JUDGED_FIELDS) if is_long else ITEM_FIELDS
     ignored = [column for name, column in fields.items() if name not in used]
     n_before = reader.n_rows - 1
-    read = _read_rows(reader, chain([first], raws))
+    read = chain([first], read)
     yield from _long_items(reader, read, fields) if is_long else _wide_items(reader, read, fields, judges)
     reader.ignored_fields.update({printable(column): reader.n_rows - n_before for column in ignored})
 
@@ -69,8 +69,9 @@ def name_of(column: str, renames: Mapping[str, str]) -> str:
 
 
 def _read_rows(reader: ItemReader, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, Mapping[str, str]]]:
-    """The rows that could be read, with their cells."""
+    """The rows that could be read, with their cells; all are counted."""
     for raw in rows:
+        reader.n_rows += 1
         if raw.value is None:
             reader.reject(raw.line, raw.text, raw.problems)
         else:
@@ -100,30 +101,30 @@ def _long_items(
 ) -> Iterator[Item]:
     """The rows of one item, which may stand anywhere, joined; `fields`: name -> column.
 
-    A row whose item's cells are those of an earlier row, and whose annotation is one that passed before, is not checked
-    again: it could only fail by being there twice.
+    A row whose item's cells are those of an earlier row, and whose annotation is one that passed before by an annotator
+    who is new to the item, has nothing in it that is still to be checked.
     """
     item_names = [name for name in ITEM_FIELDS if name in fields and name not in ("annotations", "votes")]
     judged_names = [name for name in JUDGED_FIELDS if name in fields]
     item_cells = itemgetter(*[fields[name] for name in item_names])
     judged_cells = itemgetter(*[fields[name] for name in judged_names])
     drafts: dict[str, _Draft] = {}
-    passed: dict[tuple[str, ...], _Annotations] = {}
+    passed: dict[tuple[str, ...], tuple[_Asked, Annotation]] = {}
     id_column = fields["id"]
     for raw, cells in rows:
         texts, judged = item_cells(cells), judged_cells(cells)
-        draft, annotations = drafts.get(cells[id_column]), passed.get(judged)
-        if draft is not None and draft.cells == texts and annotations is not None:
-            _add(reader, raw, draft, annotations)
+        draft, known = drafts.get(cells[id_column]), passed.get(judged)
+        if draft is not None and known is not None and draft.cells == texts and known[0] not in draft.annotations:
+            draft.annotations[known[0]] = known[1]
             continue
         record = {name: cell for name, cell in zip(item_names, texts, strict=True) if cell}
         annotation = {name: cell for name, cell in zip(judged_names, judged, strict=True) if cell}
         row, problems = _read_record(reader, record, [annotation])
         item = reader.accept(raw.line, raw.text, row, problems, {})
         if item is not None:
-            found = _join(reader, raw, item, drafts, texts)
+            _join(reader, raw, item, drafts, texts)
             if len(passed) < MAX_PASSED:
-                passed[judged] = found
+                passed[judged] = (asked(item.annotations[0]), item.annotations[0])
     yield from _joined(drafts)
 
 
@@ -154,8 +155,8 @@ def merged(reader: ItemReader, annotated: Iterable[tuple[RawRow, Item]]) -> Iter
     yield from _joined(drafts)
 
 
-_Annotations = dict[tuple[str, str | None], Annotation]
-"""Annotations by annotator and question."""
+_Asked = tuple[str, str | None]
+"""An annotator and a question."""
 
 
 class _Draft(NamedTuple):
@@ -164,35 +165,26 @@ class _Draft(NamedTuple):
     line: int
     item: Item
     cells: tuple[str, ...]
-    annotations: _Annotations
+    annotations: dict[_Asked, Annotation]
 
 
-def _join(
-    reader: ItemReader, raw: RawRow, item: Item, drafts: dict[str, _Draft], cells: tuple[str, ...] = ()
-) -> _Annotations:
-    """Put a row's item to what its earlier rows gave, if they agree; its annotations."""
-    found = {(annotation.annotator, annotation.question): annotation for annotation in item.annotations}
+def _join(reader: ItemReader, raw: RawRow, item: Item, drafts: dict[str, _Draft], cells: tuple[str, ...] = ()) -> None:
+    """Put a row's item to what its earlier rows gave, if they agree and none of its annotators is there already."""
+    found = {asked(annotation): annotation for annotation in item.annotations}
     draft = drafts.get(item.id)
     if draft is None:
-        drafts[item.id] = _Draft(raw.line, item, cells, found.copy())
-        return found
+        drafts[item.id] = _Draft(raw.line, item, cells, found)
+        return
+    repeated = [annotation for key, annotation in found.items() if key in draft.annotations]
     differing = [
         name for name in ITEM_FIELDS if name != "annotations" and getattr(draft.item, name) != getattr(item, name)
     ]
     if differing:
         reader.reject(raw.line, raw.text, [_differs(draft.item, item, differing[0], draft.line)])
-    else:
-        _add(reader, raw, draft, found)
-    return found
-
-
-def _add(reader: ItemReader, raw: RawRow, draft: _Draft, found: _Annotations) -> None:
-    """Put a row's annotations to its item's, unless one of the annotators is there already."""
-    if draft.annotations.keys().isdisjoint(found):
-        draft.annotations.update(found)
-    else:
-        repeated = [annotation for key, annotation in found.items() if key in draft.annotations]
+    elif repeated:
         reader.reject(raw.line, raw.text, [repeated_annotator(annotation) for annotation in repeated])
+    else:
+        draft.annotations.update(found)
 
 
 def _joined(drafts: Mapping[str, _Draft]) -> Iterator[Item]:
@@ -239,12 +231,6 @@ def _require_distinct(file: str, names: Mapping[str, str]) -> None:
         if n > 1:
             both = [column for column, wanted in names.items() if wanted == name]
             raise DataError(f"{file} line 1: columns {quoted(both)} both hold {name!r}. Rename or remove one.")
-
-
-def _reject_unread(reader: ItemReader, raw: RawRow) -> bool:
-    if raw.value is None:
-        reader.reject(raw.line, raw.text, raw.problems)
-    return raw.value is None
 
 
 def _chat_or_text(cell: str) -> Any:
