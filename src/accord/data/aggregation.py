@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from scipy import sparse
-from scipy.special import logsumexp
 
 TINY = 1e-10  # floor of priors and error rates: one slip must not make a label impossible
 
@@ -117,5 +116,7 @@ def _e_step(
     """Posterior of the true labels and the log-likelihood of all votes, Σ_i log Σ_t π_t Π θ."""
     log_rates = np.log(error_rates).transpose(0, 2, 1).reshape(-1, len(priors))  # [annotator · said, true]
     joint = np.log(priors) + votes.T @ log_rates
-    evidence = logsumexp(joint, axis=1, keepdims=True)
-    return np.exp(joint - evidence), float(evidence.sum())
+    top = joint.max(axis=1, keepdims=True)
+    shares = np.exp(joint - top)  # once for both results; every rate has a floor, so all is finite
+    totals = shares.sum(axis=1, keepdims=True)
+    return shares / totals, float((top + np.log(totals)).sum())
