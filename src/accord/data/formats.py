@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal
 
 import msgspec
 
@@ -43,7 +43,7 @@ _CONTAINERS: dict[Format, tuple[Container, ...]] = {
 """Format -> what its files may be made of; the first for a file without an ending."""
 
 
-class RawRow(NamedTuple):
+class RawRow(msgspec.Struct, frozen=True):
     """One record as found. `value` is None where `problems` say that it could not be read at all."""
 
     line: int
@@ -224,22 +224,24 @@ def table_rows(path: Path | str, delimiter: str) -> Iterator[RawRow]:
                 return
             except csv.Error as error:
                 lines.problems.insert(0, problem("row", f"({error})", "a table row", f"Mend its quotes, or {DROP}."))
-            text, problems = lines.take()
-            if cells and not problems and len(cells) != len(header):
+            if cells and not lines.problems and len(cells) != len(header):
                 found, expected = f"with {len(cells)} cells", f"a row of {len(header)} cells, as in the header"
-                problems = (problem("row", found, expected, f"Check its quotes and separators, or {DROP}."),)
-            if problems:
-                yield RawRow(line, text, None, problems)
+                lines.problems.append(problem("row", found, expected, f"Check its quotes and separators, or {DROP}."))
+            text = "".join(lines.read).rstrip("\r\n")
+            if lines.problems:
+                yield RawRow(line, text, None, tuple(lines.problems))
+                lines.problems.clear()
             elif cells:
                 yield RawRow(line, text, dict(zip(header, cells)))  # noqa: B905 - as long as each other, see above
+            lines.read.clear()
 
 
 class _Lines:
-    """Lines as text for the csv module, remembering what it has read since the last row."""
+    """Lines as text for the csv module. `read`: those of the row that it is at, `problems`: what is wrong with them."""
 
     def __init__(self, path: Path | str) -> None:
         self._lines = read_lines(path)
-        self._read: list[str] = []
+        self.read: list[str] = []
         self.problems: list[Problem] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -249,15 +251,8 @@ class _Lines:
             except UnicodeDecodeError:
                 text = printable(line)
                 self.problems += filter(None, [utf8_problem(line)])
-            self._read.append(text)
+            self.read.append(text)
             yield text
-
-    def take(self) -> tuple[str, tuple[Problem, ...]]:
-        """The text and the problems of what was read since the last call."""
-        taken = "".join(self._read).rstrip("\r\n"), tuple(self.problems)
-        self._read.clear()
-        self.problems.clear()
-        return taken
 
 
 def _header(reader: Iterator[list[str]], lines: _Lines, name: str) -> list[str]:
@@ -267,9 +262,9 @@ def _header(reader: Iterator[list[str]], lines: _Lines, name: str) -> list[str]:
         raise DataError(f"{name} is empty. Expected a header line with column names.") from None
     except csv.Error as error:
         raise DataError(f"{name} line 1: the header is not a table row ({error}). Correct it.") from None
-    _, problems = lines.take()
-    if problems:
-        raise DataError(f"{name} line 1: {problems[0].text}")
+    if lines.problems:
+        raise DataError(f"{name} line 1: {lines.problems[0].text}")
+    lines.read.clear()
     twice = sorted({column for column in header if header.count(column) > 1 and column})
     if twice:
         raise DataError(f"{name} line 1: column {shown(twice[0])} is there twice. Rename one of them.")

@@ -7,6 +7,8 @@ its position from 0.
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 from accord.data.formats import RawRow, peeked
 from accord.data.problems import DROP, BadRow, bad_rows_error, problem, shown
 from accord.data.rows import ITEM_FIELDS
@@ -49,10 +51,10 @@ def cleanlab_rows(rows: Iterable[RawRow], renames: Mapping[str, str]) -> Iterato
         cells = {column: "" if cell.strip().lower() in ABSENT else cell for column, cell in raw.value.items()}
         index = next((column for column in INDEX_COLUMNS if column in cells), None)
         if any(name_of(column, renames) == "id" for column in cells):
-            yield raw._replace(value=cells)
+            yield msgspec.structs.replace(raw, value=cells)
         else:
             identity = str(position) if index is None else cells.pop(index)
-            yield raw._replace(value={"id": identity, **cells})
+            yield msgspec.structs.replace(raw, value={"id": identity, **cells})
 
 
 def label_columns(rows: Iterator[RawRow], renames: Mapping[str, str]) -> tuple[list[str], Iterator[RawRow]]:
@@ -111,10 +113,12 @@ def with_texts(
             continue
         identity = raw.value[names["id"]]
         if identity in texts:
-            yield raw._replace(value={**raw.value, **dict.fromkeys(brought, ""), **texts[identity]})
+            yield msgspec.structs.replace(raw, value={**raw.value, **dict.fromkeys(brought, ""), **texts[identity]})
         else:
             remedy = f"Add its text to {texts_file}, or {DROP}."
-            yield raw._replace(value=None, problems=(problem("id", shown(identity), f"in {texts_file}", remedy),))
+            yield msgspec.structs.replace(
+                raw, value=None, problems=(problem("id", shown(identity), f"in {texts_file}", remedy),)
+            )
 
 
 def _columns(rows: Iterator[RawRow]) -> tuple[list[str], Iterator[RawRow]]:

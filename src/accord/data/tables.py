@@ -54,7 +54,7 @@ def text_cells(rows: Iterable[RawRow]) -> Iterator[RawRow]:
     """Typed rows as a CSV file would have them: every cell is text, empty where absent."""
     for raw in rows:
         cells = None if raw.value is None else {column: _cell(value) for column, value in raw.value.items()}
-        yield raw._replace(value=cells)
+        yield msgspec.structs.replace(raw, value=cells)
 
 
 def _cell(value: Any) -> str:
@@ -140,7 +140,7 @@ def _read_record(
     if reader.rules.prompts == "optional":
         record.setdefault("prompt", "")
     try:  # cells are text, so nothing can be wrong but a missing one
-        row = ItemRow(**record, annotations=tuple(AnnotationRow(**labels) for labels in annotations))
+        row = ItemRow(**record, annotations=tuple([AnnotationRow(**labels) for labels in annotations]))
     except TypeError:
         _, more = reader.read({**record, "annotations": annotations})
         return None, problems + more

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from accord.data.checks import build_rules
 from accord.data.dialogues import History, Role, Turn, history_prompt, join_turns
 from accord.data.formats import RawRow
@@ -145,7 +147,7 @@ def _read_utterance(raw: RawRow) -> tuple[RawRow, _Utterance | None]:
     if not re.fullmatch(r"[0-9]{1,9}", cells["utterance_id"]):
         problems.append(problem("utterance_id", shown(cells["utterance_id"]), "a whole number"))
     if problems:
-        return raw._replace(value=None, problems=tuple(problems)), None
+        return msgspec.structs.replace(raw, value=None, problems=tuple(problems)), None
     number = int(cells["utterance_id"])
     return raw, _Utterance(cells["transcript_id"], number, cells["interlocutor"], cells["utterance_text"], cells)
 

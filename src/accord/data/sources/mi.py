@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from accord.data.checks import build_rules, check_text
 from accord.data.dialogues import History, Role, Turn, history_prompt, join_turns
 from accord.data.formats import RawRow
@@ -119,7 +121,7 @@ def _said(rows: Iterator[RawRow]) -> Iterator[tuple[RawRow, _Row | None]]:
         positions[dialogue] += 1
         problems = _problems(dialogue, author, text)
         if problems:
-            yield raw._replace(value=None, problems=tuple(problems)), None
+            yield msgspec.structs.replace(raw, value=None, problems=tuple(problems)), None
             continue
         turn = Turn(_ROLES[author], text)
         yield raw, _Row(turn, dialogue, positions[dialogue], before[dialogue], cells)

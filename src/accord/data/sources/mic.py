@@ -114,7 +114,7 @@ def _graded(
             "group": group,
             "split": cells["split"].strip(),
         }
-        yield raw._replace(value=record)
+        yield msgspec.structs.replace(raw, value=record)
 
 
 def _problems(cells: Mapping[str, str], found: Mapping[str, PromptRow]) -> list[Problem]:

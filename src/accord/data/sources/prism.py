@@ -39,7 +39,7 @@ def prism_rows(rows: Iterable[RawRow]) -> Iterator[RawRow]:
     }
     for raw, (values, problems) in zip(raws, read, strict=True):
         fields, more = ({}, problems) if problems else _fields(raw.value or {}, values, chosen)
-        yield raw._replace(value=None if more else fields, problems=tuple(more))
+        yield msgspec.structs.replace(raw, value=None if more else fields, problems=tuple(more))
 
 
 def _read(raw: RawRow) -> tuple[dict[str, Any], list[Problem]]:
