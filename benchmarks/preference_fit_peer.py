@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import DynamicCache, Trainer, TrainingArguments
 
 from accord.preference.inputs import VIEWS
 from accord.preference.model import PreferenceModel
@@ -18,7 +18,8 @@ state: dict[str, Any] = {}
 
 
 class WithLoss(nn.Module):
-    """The preference model with the loss that Trainer wants from a model: KL of the vote shares, mean over items."""
+    """The preference model on transformers' own encoder, with the loss that Trainer wants from a model: KL of the vote
+    shares, mean over items."""
 
     def __init__(self, model: PreferenceModel) -> None:
         super().__init__()
@@ -28,9 +29,29 @@ class WithLoss(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, pooling_mask: Tensor, token_type_ids: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
         n_views = self.model.config.n_views
-        vectors = self.model.vectors(input_ids, attention_mask, pooling_mask, token_type_ids)
+        states = self.states(input_ids, attention_mask, token_type_ids)
+        mask = pooling_mask[:, :, None].to(states.dtype)
+        vectors = (states * mask).sum(1) / mask.sum(1)
         logits = self.model.head(vectors.view(len(labels), n_views * vectors.shape[-1]))
         return {"loss": F.kl_div(F.log_softmax(logits, dim=-1), labels, reduction="batchmean")}
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """The encoder's last hidden states as transformers computes them; a prefix is the beginning of its cache."""
+        prefix, options = self.model.prefix, {}
+        if prefix is not None:
+            cache = DynamicCache()
+            for number, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
+                cache.update(keys.expand(len(input_ids), -1, -1, -1), values.expand(len(input_ids), -1, -1, -1), number)
+            attention_mask = F.pad(attention_mask, (prefix.length, 0), value=1)
+            # transformers adds a mask of four dimensions to the scores as it is
+            attention_mask = torch.where(attention_mask[:, None, None, :] == 1, 0.0, torch.finfo(torch.float32).min)
+            attention_mask = attention_mask.expand(-1, 1, input_ids.shape[1], -1)
+            options = {"past_key_values": cache, "position_ids": torch.arange(input_ids.shape[1])[None]}
+        encoder: Any = self.model.encoder
+        found: Tensor = encoder(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, **options
+        ).last_hidden_state
+        return found
 
 
 def build(tuning: str, n_items: int, dropout: bool, threads: int) -> None:

@@ -10,8 +10,9 @@ from transformers import AutoConfig, AutoModel, DynamicCache
 
 from accord.errors import ConfigError
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
+from accord.preference.packed import PACKABLE, packed_states, require_prefix
 from accord.preference.predict import load_preference_model, predict_logits
-from accord.preference.prefix import Prefix, prefixed_states, require_prefix
+from accord.preference.prefix import Prefix
 from accord.records import Prompt
 from toys import tiny_bert, word_tokenizer
 
@@ -24,13 +25,7 @@ SHAPE = {
     "max_position_embeddings": 40,
     "initializer_range": 0.3,
 }
-TAKE_A_PREFIX: dict[str, dict[str, Any]] = {
-    "bert": {},
-    "roberta": {},
-    "xlm-roberta": {},
-    "electra": {"embedding_size": 8},
-    "ernie": {},
-}
+TAKE_A_PREFIX: dict[str, dict[str, Any]] = {name: {} for name in PACKABLE} | {"electra": {"embedding_size": 8}}
 TAKE_NONE: dict[str, dict[str, Any]] = {
     "deberta": {},
     "deberta-v2": {},
@@ -38,6 +33,7 @@ TAKE_NONE: dict[str, dict[str, Any]] = {
     "distilbert": {},
     "mpnet": {},
     "albert": {"embedding_size": 8},
+    "fnet": {},
     "llama": {"bos_token_id": 1, "eos_token_id": 2},
 }
 PAIRS: list[tuple[Prompt, str]] = [
@@ -79,25 +75,26 @@ def test_a_prefix_of_a_texts_own_tokens_is_that_text(architecture: str) -> None:
         for number, layer in enumerate(cache.layers):
             prefix.keys[number] = layer.keys[0, :, 4:]
             prefix.values[number] = layer.values[0, :, 4:]
-        states = prefixed_states(encoder, prefix, ids[:, :4], torch.ones_like(ids[:, :4]))
-    torch.testing.assert_close(states, whole.last_hidden_state[:, :4], atol=1e-5, rtol=1e-5)
+        mask = torch.ones_like(ids[:, :4])
+        states = packed_states(encoder, ids[:, :4], mask, mask, prefix=prefix)
+    torch.testing.assert_close(states, whole.last_hidden_state[0, :4], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", TAKE_A_PREFIX)
-def test_a_masked_prefix_is_the_plain_encoder_and_padding_does_not_matter(architecture: str) -> None:
+def test_every_layer_sees_the_prefix_and_padding_does_not_matter(architecture: str) -> None:
     encoder = tiny_encoder(architecture, **TAKE_A_PREFIX[architecture])
     require_prefix(encoder, architecture)
     prefix, pad_id = random_prefix(encoder, 3), encoder.config.pad_token_id
     ids = torch.tensor([[7, 11, 13, 5, 23, 42], [9, 8, 30, pad_id, pad_id, pad_id]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
-    with torch.no_grad():
-        plain = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        masked = prefixed_states(encoder, prefix, ids, mask, prefix_is_seen=False)
-        seen = prefixed_states(encoder, prefix, ids, mask)
-        alone = prefixed_states(encoder, prefix, ids[1:, :3], mask[1:, :3])
-    torch.testing.assert_close(masked[mask == 1], plain[mask == 1], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(seen[1:, :3], alone, atol=1e-5, rtol=1e-5)
-    assert (seen - plain)[mask == 1].abs().amax(1).min() > 1e-3
+    seen = packed_states(encoder, ids, mask, mask, prefix=prefix)
+    alone = packed_states(encoder, ids[1:, :3], mask[1:, :3], mask[1:, :3], prefix=prefix)
+    torch.testing.assert_close(seen[6:], alone, atol=1e-5, rtol=1e-5)
+    plain = encoder(input_ids=ids, attention_mask=mask).last_hidden_state[mask == 1]
+    assert (seen - plain).abs().amax(1).min() > 1e-3
+    weights = torch.randn(seen.shape, generator=torch.Generator().manual_seed(0))
+    for gradient in torch.autograd.grad((seen * weights).sum(), list(prefix.parameters())):
+        assert gradient.flatten(1).abs().amax(1).min() > 0
 
 
 @pytest.mark.parametrize("architecture", TAKE_NONE)
@@ -105,16 +102,11 @@ def test_an_architecture_that_cannot_is_refused(architecture: str) -> None:
     encoder = tiny_encoder(architecture, **TAKE_NONE[architecture])
     with pytest.raises(
         ConfigError,
-        match=rf"tuning is 'prefix', but some/model \(architecture {architecture}\) cannot take one: .* "
-        r"Expected an encoder like BERT, RoBERTa or ELECTRA\. Use tuning: lora, which trains every architecture\.",
+        match=rf"tuning is 'prefix', but some/model \(architecture {architecture}\) cannot take one: "
+        r"expected one of bert, camembert, electra, ernie, roberta, xlm-roberta\. "
+        r"Use tuning: lora, which trains every architecture\.",
     ):
         require_prefix(encoder, "some/model")
-
-
-def test_an_encoder_that_ignores_the_prefix_is_refused() -> None:
-    """FNet mixes tokens without attention: it takes the arguments and does nothing with them."""
-    with pytest.raises(ConfigError, match="some of its layers do not see it"):
-        require_prefix(tiny_encoder("fnet"), "some/model")
 
 
 def test_the_prefix_starts_as_keys_and_values_of_real_tokens() -> None:

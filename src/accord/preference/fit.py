@@ -33,9 +33,9 @@ from accord.preference.objectives import (
     chunk_log_normaliser,
     n_outputs_of,
 )
+from accord.preference.packed import require_prefix
 from accord.preference.posterior import PosteriorShares, fold_rows, out_of_fold_posterior
 from accord.preference.predict import Features, acceptance_logits, encode_features, encode_pairs, predict
-from accord.preference.prefix import require_prefix
 from accord.preference.reading import Reading, flip_rate, read_outputs
 from accord.preference.results import AcceptancePredictions, write_results
 from accord.preference.settings import FitSettings
@@ -58,7 +58,7 @@ from accord.records import Measurement
 from accord.training.loop import TrainingResult
 from accord.training.processes import device, from_main
 
-VERSION = 7
+VERSION = 8
 LEAST_SPREAD = 0.02
 """Of a trained encoder's features, as a share of their mean: dividing by less multiplies rounding errors, which shows
 where the head's weights are rounded anew (`accord export reward`). builtin:minilm has no such feature."""

@@ -17,7 +17,8 @@ from transformers.utils import ModelOutput
 from accord.files import naming_failed_writes
 from accord.preference.inputs import Pooling
 from accord.preference.objectives import concentration
-from accord.preference.prefix import Prefix, prefixed_states
+from accord.preference.packed import is_packable, packed_states
+from accord.preference.prefix import Prefix
 from accord.randomness import keyed_seed
 
 MODEL_TYPE = "accord_preference"
@@ -188,13 +189,15 @@ class PreferenceModel(PreTrainedModel):
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
         """Mean last hidden state over the tokens that `pooling_mask` keeps: rows [S, T] -> [S, D]."""
-        options = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        if self.prefix is None:
-            states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
+        mask = pooling_mask.bool()
+        if is_packable(self.encoder):
+            states = packed_states(self.encoder, input_ids, attention_mask, mask, token_type_ids, prefix=self.prefix)
         else:
-            states = prefixed_states(self.encoder, self.prefix, input_ids, attention_mask, token_type_ids)
-        mask = pooling_mask.to(states.dtype)
-        return (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+            options = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            outputs = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **options)
+            states = outputs.last_hidden_state[mask]
+        sums = states.new_zeros(len(mask), states.shape[1]).index_add(0, mask.nonzero()[:, 0], states)
+        return sums / mask.sum(1, keepdim=True)
 
     def outputs(self, features: Tensor) -> PreferenceOutput:
         """Features [B, F] -> logits [B, L] and, where the model has it, concentration [B]."""
