@@ -145,15 +145,25 @@ def test_label_smoothing_by_hand() -> None:
     assert float(found.loss) == pytest.approx(-0.9 * math.log(0.25) - 0.1 * math.log(0.75), rel=1e-6)
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 4 * 7 * 9, 1 << 20])
 @pytest.mark.parametrize("head_trains", [False, True])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.7])
-def test_label_smoothing_equals_transformers(label_smoothing: float, head_trains: bool) -> None:
-    """Loss and gradient, through the frozen head's short cut and through a head that trains; several chunks."""
+def test_label_smoothing_equals_transformers(label_smoothing: float, head_trains: bool, kept_bytes: int) -> None:
+    """Loss and gradient, through the frozen head's short cut and through a head that trains, whose logits are all
+    computed again, kept for two of three chunks, or kept."""
     rng = torch.Generator().manual_seed(3)
     states = torch.randn(11, 5, generator=rng, requires_grad=True)
     head = torch.randn(7, 5, generator=rng, requires_grad=head_trains)
     targets = torch.randint(7, (11,), generator=rng)
-    logps = target_logps(states, targets, lambda rows: rows @ head.T, label_smoothing=label_smoothing, chunk_tokens=4)
+    n_rows_read = []
+
+    def logits(rows: torch.Tensor) -> torch.Tensor:
+        n_rows_read.append(len(rows))
+        return rows @ head.T
+
+    logps = target_logps(
+        states, targets, logits, label_smoothing=label_smoothing, chunk_tokens=4, kept_bytes=kept_bytes
+    )
     expected = LabelSmoother(epsilon=label_smoothing)({"logits": (states @ head.T)[None]}, targets[None])
     torch.testing.assert_close(-logps.mean(), expected, atol=1e-6, rtol=1e-6)
     inputs = [states, head] if head_trains else [states]
@@ -161,6 +171,9 @@ def test_label_smoothing_equals_transformers(label_smoothing: float, head_trains
         torch.autograd.grad(-logps.mean(), inputs), torch.autograd.grad(expected, inputs), strict=True
     ):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    again = {0: [4, 4, 3], 4 * 7 * 9: [3], 1 << 20: []}[kept_bytes] if head_trains else []
+    assert n_rows_read[:4] == [1, 4, 4, 3]
+    assert sorted(n_rows_read[4:]) == sorted(again)
 
 
 def test_a_step_equals_the_loss_of_transformers(model: str, prompts: Path) -> None:

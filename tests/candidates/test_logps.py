@@ -83,7 +83,8 @@ def test_no_completions_at_all() -> None:
 
 @pytest.mark.parametrize(("trained_head", "times"), [(False, 1), (True, 2)])
 def test_logits_exist_one_chunk_at_a_time(trained_head: bool, times: int) -> None:
-    """Ten tokens in chunks of four: the head sees 4, 4 and 2 rows; a trained head sees them again going backward.
+    """Ten tokens in chunks of four: the head sees 4, 4 and 2 rows; a trained head sees them again going backward where
+    no logits may be kept.
 
     The one row before them asks whether the head is trained.
     """
@@ -97,7 +98,8 @@ def test_logits_exist_one_chunk_at_a_time(trained_head: bool, times: int) -> Non
     states, targets = torch.randn(10, 3, requires_grad=True), torch.arange(10) % 7
     weights = torch.linspace(-1, 2, 10)
     parameters = [states, head] if trained_head else [states]
-    gradients = torch.autograd.grad((weights * target_logps(states, targets, logits, chunk_tokens=4)).sum(), parameters)
+    logps = target_logps(states, targets, logits, chunk_tokens=4, kept_bytes=0)
+    gradients = torch.autograd.grad((weights * logps).sum(), parameters)
     assert sorted(seen) == sorted([1, *[4, 4, 2] * times])
     plain = (states @ head.T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
     torch.testing.assert_close(gradients, torch.autograd.grad((weights * plain).sum(), parameters))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.candidates.generators.causal import CausalGenerator
-from accord.candidates.generators.packed import causal_trunk, pack_rows, packed_attention_mask, require_packable
+from accord.candidates.generators.packed import causal_trunk, pack_rows, require_packable, trunk_states
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.logps import StateReader
 
@@ -88,16 +88,9 @@ class FrozenTrunk:
         return layers
 
     def _run(self, layers: nn.ModuleList, segment_ids: Tensor, position_ids: Tensor, **inputs: Tensor) -> Tensor:
-        trunk = causal_trunk(self.generator.model)
-        dtype = trunk.get_input_embeddings().weight.dtype
+        trunk, device = causal_trunk(self.generator.model), self.generator.device
         with _only_layers(trunk, layers):
-            states: Tensor = trunk(
-                position_ids=position_ids.to(self.generator.device),
-                attention_mask=packed_attention_mask(segment_ids.to(self.generator.device), dtype),
-                use_cache=False,
-                **inputs,
-            ).last_hidden_state
-        return states
+            return trunk_states(trunk, segment_ids.to(device), position_ids.to(device), **inputs)
 
 
 def with_frozen_layers_kept(

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_TOKENS = 256
+KEPT_BYTES = 256 << 20
+"""Of a trained head's logits, in float32, that are kept for the way back; the others are computed a second time."""
 
 OutputLogits = Callable[[Tensor], Tensor]
 
@@ -58,7 +60,7 @@ def completion_logps(
         completion_ids: token ids with the forced prefix and the end of sequence; prompts may have different numbers of
             completions.
         label_smoothing: ε of `target_logps`; 0 gives log-probabilities, more is for training alone.
-        chunk_tokens: tokens whose vocabulary logits exist at one time, forward and backward.
+        chunk_tokens: tokens whose vocabulary logits exist at one time, beside the `KEPT_BYTES` of `target_logps`.
     """
     states = reader.completion_states(prompt_ids, completion_ids)
     positions = [[reader.loss_positions(completion) for completion in group] for group in completion_ids]
@@ -97,23 +99,31 @@ def target_logps(
     *,
     label_smoothing: float = 0.0,
     chunk_tokens: int = CHUNK_TOKENS,
+    kept_bytes: int = KEPT_BYTES,
 ) -> Float[Tensor, " T"]:
-    """log softmax(output_logits(state))[target] in float32, chunk by chunk: [chunk, V] exists, [T, V] never does.
+    """log softmax(output_logits(state))[target] in float32, chunk by chunk: [chunk, V] exists, [T, V] never does
+    beyond `kept_bytes`.
 
     With label smoothing ε (Szegedy et al. 2016, sec. 7) (1 − ε) · log p(target) + ε/V · Σ_v log p(v) instead, the
     target's own share included, as transformers has it.
 
     With a frozen head each chunk's gradient ∂ log p / ∂ state [chunk, D] is taken while its logits are there, and only
-    that is kept for the way back. A head that is trained has its logits computed a second time instead.
+    that is kept for the way back. With a head that is trained the logits of the first chunks are kept, `kept_bytes` of
+    them, and those of the others are computed a second time.
     """
-    frozen_head = not output_logits(states[:1].detach()).requires_grad
+    one = output_logits(states[:1].detach())
+    kept = kept_bytes // (4 * one.shape[1])
     logps_of = partial(_chunk_logps, output_logits=output_logits, label_smoothing=label_smoothing)
-    chunks = [
-        _frozen_head_logps(chunk, targets, logps_of)
-        if frozen_head
-        else checkpoint(logps_of, chunk, targets, use_reentrant=False, preserve_rng_state=False)
-        for chunk, targets in zip(torch.split(states, chunk_tokens), torch.split(target_ids, chunk_tokens), strict=True)
-    ]
+    chunks: list[Tensor] = []
+    for start in range(0, len(states), chunk_tokens):
+        end = min(start + chunk_tokens, len(states))
+        chunk, targets = states[start:end], target_ids[start:end]
+        if not one.requires_grad:
+            chunks.append(_frozen_head_logps(chunk, targets, logps_of))
+        elif end <= kept:
+            chunks.append(logps_of(chunk, targets))
+        else:
+            chunks.append(checkpoint(logps_of, chunk, targets, use_reentrant=False, preserve_rng_state=False))
     return torch.cat(chunks) if chunks else states.new_zeros(0, dtype=torch.float32)
 
 
