@@ -12,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accord.data.checks import Rules, check_row
 from accord.data.labels import count_labels
+from accord.data.problems import Problem
 from accord.data.reader import ItemReader
+from accord.data.rows import ItemRow
 from accord.data.schema import read_items
 from accord.data.schemes import LabelScheme
 from accord.errors import DataError
@@ -212,3 +215,50 @@ def test_a_row_after_broken_ones_keeps_its_line(tmp_path: Path) -> None:
         "9,p,c",
     ]
     assert [annotation.annotator for annotation in items[0].annotations] == ["a", "e"]
+
+
+def test_a_row_that_brings_nothing_new_is_not_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 items with 5 rows each by the same 5 people, who say one thing each: 40 first rows and 4 new annotations."""
+    checked: list[ItemRow] = []
+
+    def counted(row: ItemRow, rules: Rules) -> tuple[Item | None, list[Problem]]:
+        checked.append(row)
+        return check_row(row, rules)
+
+    monkeypatch.setattr("accord.data.reader.check_row", counted)
+    judged = {
+        (annotator, ""): label for annotator, label in zip("abcde", ("no", "no", "yes", "maybe", "no"), strict=True)
+    }
+    rows = rows_of([(f"p{n}", f"c{n}", "g", "train", judged) for n in range(40)])
+    for order in (rows, [row for first in range(5) for row in rows[first::5]]):
+        checked.clear()
+        write_table(tmp_path / "long.csv", order)
+        assert len(list(read_items(tmp_path / "long.csv", scheme=SCHEME))) == 40
+        assert len(checked) == 44
+
+
+@pytest.mark.parametrize("name", ["long.csv", "rows.jsonl"])
+def test_equal_annotations_are_one_object_as_long_as_few_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What is remembered as checked is bounded; past the bound the items are the same."""
+    rows = rows_of([("p", "c", "g", "train", {("a", ""): "no", ("b", "q"): "yes"})] * 3)
+    write_table(tmp_path / "long.csv", rows)
+    remembering = list(read_items(tmp_path / "long.csv", scheme=SCHEME))
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in remembering))
+    for most, n_objects in ((10, 2), (1, 4), (0, 6)):
+        for module in ("checks", "tables"):
+            monkeypatch.setattr(f"accord.data.{module}.MAX_PASSED", most)
+        items = list(read_items(tmp_path / name, scheme=SCHEME))
+        assert items == remembering
+        assert len({id(annotation) for item in items for annotation in item.annotations}) == n_objects
+
+
+def test_a_number_is_not_taken_for_another_that_equals_it(tmp_path: Path) -> None:
+    """1 and 1.0 are equal, also as parts of an annotation, but a scheme may tell them apart."""
+    both = LabelScheme("both", ("1", "1.0"), acceptable=("1",))
+    rest = '"prompt": "p", "completion": "c", "annotations": [{"annotator": "a", "label":'
+    lines = [f'{{"id": "{number}", {rest} {label}}}]}}\n' for number, label in enumerate(["1", "1.0", "1", '"1.0"'])]
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
+    items = read_items(tmp_path / "rows.jsonl", scheme=both)
+    assert [item.annotations[0].label for item in items] == ["1", "1.0", "1", "1.0"]

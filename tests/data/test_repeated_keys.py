@@ -40,3 +40,16 @@ def test_texts_that_look_like_keys_are_no_keys(tmp_path: Path) -> None:
     path.write_text(f'{{"id": "1", "prompt": "{text}", "completion": "{text}", "votes": {{"id": 1, "yes": 2}}}}\n')
     (item,) = read_all(read_items(path)).items
     assert item.votes == {"id": 1, "yes": 2}
+
+
+@pytest.mark.parametrize("text", ["a: b", '\\":', "\\u0022:", "a :", '\\" :'])
+@pytest.mark.parametrize("colon", [":", " :", "\t:", "\r:", " \t :"])
+def test_colons_in_a_text_hide_no_repeated_key(tmp_path: Path, text: str, colon: str) -> None:
+    """However the colon of the repeated key is set."""
+    path = tmp_path / "rows.jsonl"
+    row = f'{{"id": "1", "prompt": "{text}", "completion": "c", "votes": {{"yes": 1}}'
+    path.write_bytes(f"{row}}}\n".encode())
+    assert len(read_all(read_items(path)).items) == 1
+    path.write_bytes(f'{row}, "completion"{colon} "d"}}\n'.encode())
+    with pytest.raises(DataError, match=r'rows\.jsonl line 1: key "completion" is not unique in its object'):
+        read_all(read_items(path))

@@ -11,6 +11,7 @@ from accord.data.problems import UNREADABLE, printable
 from accord.errors import ConfigError, DataError
 
 BATCH_ROWS = 1024
+_AS_JSON = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def parquet_rows(path: Path | str) -> Iterator[RawRow]:
@@ -33,7 +34,9 @@ def parquet_rows(path: Path | str) -> Iterator[RawRow]:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
-                    value = {str(column): _plain(cell) for column, cell in row.items()}
+                    value = {
+                        str(column): cell if isinstance(cell, str) else _plain(cell) for column, cell in row.items()
+                    }
                     yield RawRow(number, printable(_as_text(value)), value)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. Expected a Parquet file.") from None
@@ -60,6 +63,6 @@ def _plain(value: Any) -> Any:
 
 def _as_text(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return _AS_JSON(value)
     except UNREADABLE:
         return "(a row nested too deep to show)"

@@ -53,14 +53,12 @@ def table_items(
 def text_cells(rows: Iterable[RawRow]) -> Iterator[RawRow]:
     """Typed rows as a CSV file would have them: every cell is text, empty where absent."""
     for raw in rows:
-        cells = None if raw.value is None else {column: _cell(value) for column, value in raw.value.items()}
+        cells = raw.value and {c: value if isinstance(value, str) else _cell(value) for c, value in raw.value.items()}
         yield msgspec.structs.replace(raw, value=cells)
 
 
 def _cell(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def name_of(column: str, renames: Mapping[str, str]) -> str:
