@@ -24,7 +24,7 @@ from accord.calibration.frozen import with_frozen_layers_kept
 from accord.calibration.objectives import ranking_margin_loss, reference_loss
 from accord.candidates.generators.packed import unwrapped
 from accord.candidates.logps import StateReader, completion_logps
-from benchmarks.claims import Claim, Timed, alternate, build_parser, finish, seconds_of, timed, versions_of
+from benchmarks.claims import Claim, Timed, alternate, build_parser, finish, peak_of, seconds_of, timed, versions_of
 from benchmarks.shapes import as_generator, build_model, random_ids
 
 PEER = "one row per candidate, transformers"
@@ -49,7 +49,7 @@ LogpsOf = Callable[[Batch], tuple[Tensor, Tensor]]
 
 
 def main() -> None:
-    parser = build_parser(__doc__, rounds=1)
+    parser = build_parser(__doc__, rounds=1, size="prompts")
     parser.add_argument("--shapes", nargs="+", choices=FLOORS, default=list(FLOORS))
     parser.add_argument("--tuning", nargs="+", choices=("full", "lora"), default=["full"])
     parser.add_argument("--grow", choices=GROWS, default="prompts", help="what --scale multiplies")
@@ -82,6 +82,8 @@ def work_of(arguments: argparse.Namespace) -> dict[str, int]:
     work = {"n_prompts": 8, "prompt_tokens": 256, "n_candidates": 10, "completion_tokens": 32}
     if arguments.smoke:
         work |= {"n_prompts": 2, "prompt_tokens": 24, "completion_tokens": 5}
+    elif arguments.size is not None:
+        work["n_prompts"] = arguments.size
     grown = GROWS[arguments.grow]
     return work | {grown: work[grown] * arguments.scale}
 
@@ -209,7 +211,7 @@ def described(
     runs: Mapping[str, Sequence[Timed]],
     agree: Mapping[str, Any],
 ) -> Claim:
-    """The claim of one shape and tuning. Both sides share a process, so their memory is not told apart."""
+    """The claim of one shape and tuning. Both sides share a process, so memory is told of accord alone."""
     return Claim(
         claim=f"calibration step, {shape}, {tuning}",
         peer=PEER,
@@ -220,6 +222,7 @@ def described(
         agree=agree,
         settings={**work_of(arguments), "shape": shape, "tuning": tuning, "micro_batch": MICRO_BATCH}
         | {"threads": arguments.threads, "dtype": "float32"},
+        memory={"ours": peak_of(runs["ours"])} if arguments.ours else {},
     )
 
 

@@ -40,7 +40,7 @@ Completions = list[list[list[int]]]
 
 
 def main() -> None:
-    parser = build_parser(__doc__, rounds=2)
+    parser = build_parser(__doc__, rounds=2, size="prompts")
     parser.add_argument("--shapes", nargs="+", choices=FLOORS, default=list(FLOORS))
     parser.add_argument("--grow", choices=GROWS, default="prompts", help="what --scale multiplies")
     arguments = parser.parse_args()
@@ -74,6 +74,8 @@ def work_of(arguments: argparse.Namespace) -> dict[str, int]:
     work = {"n_prompts": 16, "n_candidates": 10, "shortest": 20, "longest": 200, "max_new_tokens": 40}
     if arguments.smoke:
         work |= {"n_prompts": 4, "shortest": 5, "longest": 20, "max_new_tokens": 6}
+    elif arguments.size is not None:
+        work["n_prompts"] = arguments.size
     return work | {key: work[key] * arguments.scale for key in GROWS[arguments.grow]}
 
 

@@ -60,20 +60,19 @@ class Claim:
 
 
 def read_arguments(description: str | None, *, rounds: int, size: str | None = None) -> argparse.Namespace:
-    """The flags every benchmark has.
+    """The flags every benchmark has; see `build_parser`."""
+    return build_parser(description, rounds=rounds, size=size).parse_args()
+
+
+def build_parser(description: str | None, *, rounds: int, size: str | None = None) -> argparse.ArgumentParser:
+    """A parser with the flags every benchmark has.
 
     Args:
         size: what --size counts, e.g. "pairs"; None: the work has one size, and there is no such flag.
     """
-    parser = build_parser(description, rounds=rounds)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if size is not None:
         parser.add_argument("--size", type=int, default=None, help=f"{size} at scale 1 instead of the claim's own")
-    return parser.parse_args()
-
-
-def build_parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
-    """A parser with the flags every benchmark has."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help="how often both sides are timed, in turn")
     parser.add_argument("--scale", type=int, choices=SCALES, default=1, help="so many times the work")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: whether it runs and agrees, no claim")

@@ -26,11 +26,11 @@ from benchmarks.performance_plot import draw_growth
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "candidates": (),
-    "calibration_step": (),
+    "calibration_step": ("--tuning", "full", "lora", "--rounds", "2"),
     "calibration_rl": (),
     "scoring": (),
-    "preference_fit": (),
-    "data_path": (),
+    "preference_fit": ("--rounds", "2"),
+    "data_path": ("--rounds", "3"),
     "startup": (),
     "metrics": ("--n", "2000", "--rounds", "2"),
 }
@@ -47,15 +47,19 @@ class Growth(NamedTuple):
     flags: tuple[str, ...] = ()
 
     def result(self, folder: Path, scale: int) -> Path:
-        return folder / "growth" / f"{self.script}-{self.grows.replace(' ', '_')}-{scale}.json"
+        return folder / "growth" / f"{self.script}-{self.grows}-{scale}.json"
 
 
 GROWTH = (
-    Growth("candidates", "prompts", ("--shapes", "t5-small", "--grow", "prompts")),
-    Growth("candidates", "candidates", ("--shapes", "t5-small", "--grow", "candidates")),
-    Growth("candidates", "prompt length", ("--shapes", "t5-small", "--grow", "prompt_length")),
-    Growth("calibration_step", "prompts", ("--shapes", "t5-small", "--grow", "prompts")),
-    Growth("scoring", "pairs", ("--size", "250")),
+    *(
+        Growth("candidates", grows, ("--shapes", "smollm2-135m", "--size", "4", "--grow", grows))
+        for grows in ("prompts", "candidates", "prompt_length")
+    ),
+    *(
+        Growth("calibration_step", grows, ("--shapes", "smollm2-135m", "--size", "1", "--grow", grows))
+        for grows in ("prompts", "candidates", "prompt_length")
+    ),
+    Growth("scoring", "pairs", ("--size", "125")),
     Growth("preference_fit", "items", ("--size", "128")),
     Growth("data_path", "items", ("--size", "12500")),
 )
@@ -149,7 +153,7 @@ def write_page(folder: Path) -> None:
     machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
     claims = [claim for name in SCRIPTS for claim in claims_of(folder / f"{name}.json")]
     growth = [
-        {**claim, "claim": f"{claim['claim']}: {path.grows}"}
+        {**claim, "claim": f"{claim['claim']}: {path.grows.replace('_', ' ')}"}
         for path in GROWTH
         for scale in SCALES
         for claim in claims_of(path.result(folder, scale))
