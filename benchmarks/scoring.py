@@ -7,9 +7,11 @@ The model is `builtin:minilm` with a seeded head. The peers load what `accord ex
 classifier with the same weights, and each runs at the batch size that is its fastest on a part of the texts; accord
 runs with its defaults. Pairs longer than the model takes are left out beforehand, since the three cut them differently.
 
-The encoder's own rate is its forward passes alone, on batches that were tokenised, sorted and padded beforehand, at the
-fastest of several token budgets: what no scoring can beat. Operations are counted on paper for the tokens that are no
-padding: 24·D² + 4·T·D per token and layer (D wide, T tokens in the row).
+The encoder's own rate is that of transformers' forward passes alone, on batches that were tokenised, sorted and padded
+beforehand, at the fastest of several token budgets: what no scoring that reads every token in every layer can beat.
+accord does not compute padding, nor in the last layer what the head does not read; its own passes alone are told too.
+Operations are counted on paper for what accord computes: 24·D² + 4·T·D per token and layer (D wide, T tokens in the
+row), in the last layer 4·D² per token and the rest for one token.
 """
 
 import sys
@@ -27,7 +29,6 @@ from accord.preference.export import as_classifier
 from accord.preference.inputs import Sequence1d, collate
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.preference.predict import (
-    MAX_TOKENS_PER_BATCH,
     LoadedPreferenceModel,
     collate_options,
     encode_pairs,
@@ -35,7 +36,7 @@ from accord.preference.predict import (
 )
 from accord.pretrained import load_encoder, load_tokenizer
 from accord.scoring.score import score_pairs
-from accord.training.batches import padding_share, token_budget_batches
+from accord.training.batches import token_budget_batches
 from benchmarks.claims import Claim, Timed, alternate, finish, peak_of, read_arguments, seconds_of, timed, versions_of
 from benchmarks.machine import matmul_gflops
 from benchmarks.peers import Peer, peer_python
@@ -49,6 +50,7 @@ BATCH_SIZES = (8, 16, 32, 64)
 TOKEN_BUDGETS = (1024, 2048, 4096, 8192)
 SENTENCE_TRANSFORMERS = ("transformers==5.23.0", "sentence-transformers==6.2.0")
 Pairs = list[tuple[str, str]]
+Forward = Callable[[PreferenceModel, dict[str, torch.Tensor]], Any]
 
 
 class RunningPeer(NamedTuple):
@@ -124,17 +126,19 @@ def measure(
 
 def against_the_encoder(judge: LoadedPreferenceModel, pairs: Pairs, seconds: float) -> dict[str, float]:
     """What of the encoder's and of the machine's own rate `seconds` for all pairs are."""
-    lengths = [len(pair.views[0].ids) for pair in encode_pairs(judge.model, judge.tokenizer, pairs)]
-    own_seconds, budget = best_encoder_seconds(judge, pairs)
+    rows = [pair.views[0] for pair in encode_pairs(judge.model, judge.tokenizer, pairs)]
+    lengths = [len(row.ids) for row in rows]
+    own_seconds, budget = best_seconds(judge, rows, plain_states)
+    passes, _ = best_seconds(judge, rows, lambda model, batch: model.vectors(**batch))
     rate = forward_operations(judge.model.encoder.config, lengths) / seconds / 1e9
     return {
         "share of the encoder's own rate": own_seconds / seconds,
         "encoder's own seconds": own_seconds,
         "encoder's token budget": float(budget),
+        "accord's passes alone": passes,
         "GFLOP/s": rate,
         "share of the matrix-multiply rate": rate / matmul_gflops(),
         "tokens": float(sum(lengths)),
-        "padding share": padding_share(lengths, token_budget_batches(lengths, max_tokens=MAX_TOKENS_PER_BATCH)),
     }
 
 
@@ -191,34 +195,45 @@ def largest_difference(own: list[np.ndarray], theirs: list[np.ndarray], name: st
     return difference
 
 
-def best_encoder_seconds(judge: LoadedPreferenceModel, pairs: Pairs) -> tuple[float, int]:
-    """The encoder's forward passes alone over all texts: seconds at the fastest token budget, and that budget."""
-    rows = [pair.views[0] for pair in encode_pairs(judge.model, judge.tokenizer, pairs)]
+def plain_states(model: PreferenceModel, batch: dict[str, torch.Tensor]) -> Any:
+    """transformers' own encoder on a padded batch."""
+    inputs = {name: value for name, value in batch.items() if name != "pooling_mask"}
+    encoder: Any = model.encoder
+    return encoder(**inputs).last_hidden_state
+
+
+def best_seconds(judge: LoadedPreferenceModel, rows: Sequence[Sequence1d], forward: Forward) -> tuple[float, int]:
+    """Forward passes alone over all texts: seconds at the fastest token budget, and that budget."""
     part = rows[: max(8, len(rows) // 8)]
-    budget = min(TOKEN_BUDGETS, key=lambda tokens: encoder_seconds(judge, part, tokens))
-    return encoder_seconds(judge, rows, budget), budget
+    budget = min(TOKEN_BUDGETS, key=lambda tokens: forward_seconds(judge, part, tokens, forward))
+    return forward_seconds(judge, rows, budget, forward), budget
 
 
-def encoder_seconds(judge: LoadedPreferenceModel, rows: Sequence[Sequence1d], budget: int) -> float:
+def forward_seconds(judge: LoadedPreferenceModel, rows: Sequence[Sequence1d], budget: int, forward: Forward) -> float:
     """Seconds of the forward passes over batches that are made beforehand."""
     batches = token_budget_batches([len(row.ids) for row in rows], max_tokens=budget)
     inputs = [collate([rows[number] for number in batch], **collate_options(judge.tokenizer)) for batch in batches]
 
-    def forward() -> None:
+    def run() -> None:
         with torch.inference_mode():
             for batch in inputs:
-                judge.model.vectors(**batch)
+                forward(judge.model, batch)
 
-    return timed(forward).seconds
+    return timed(run).seconds
 
 
 def forward_operations(config: Any, lengths: Sequence[int]) -> float:
-    """Floating-point operations of the encoder's layers on tokens that are no padding, counted on paper."""
+    """Floating-point operations for texts whose first token alone is pooled, counted on paper."""
     width, layers = config.hidden_size, config.num_hidden_layers
+    rest = 4 * width**2 + 4 * width * config.intermediate_size  # query, output and feed-forward of one token
     per_row = [
-        length * (8 * width**2 + 4 * width * config.intermediate_size + 4 * length * width) for length in lengths
+        (layers - 1) * length * (4 * width**2 + rest + 4 * length * width)
+        + length * 4 * width**2
+        + rest
+        + 4 * length * width
+        for length in lengths
     ]
-    return float(layers * sum(per_row))
+    return float(sum(per_row))
 
 
 if __name__ == "__main__":
