@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -121,7 +121,7 @@ def _long_items(
         item = reader.accept(raw.line, raw.text, row, problems, {})
         if item is not None:
             _join(reader, raw, item, drafts, texts)
-            if len(passed) < MAX_PASSED:
+            if known is None and len(passed) < MAX_PASSED:
                 passed[judged] = (asked(item.annotations[0]), item.annotations[0])
     yield from _joined(drafts)
 
@@ -157,8 +157,11 @@ _Asked = tuple[str, str | None]
 """An annotator and a question."""
 
 
-class _Draft(NamedTuple):
-    """An item whose rows are still being gathered: the first of them, its line and cells; and all annotations."""
+class _Draft(msgspec.Struct, frozen=True, gc=False):
+    """An item whose rows are still being gathered: the first of them, its line and cells; and all annotations.
+
+    Nothing in it leads back to it, so the garbage collector need not look at the many that wait for their last row.
+    """
 
     line: int
     item: Item
