@@ -2,7 +2,7 @@
 #   make demo        the whole chain on the embedded sample, ends with a report (runs/demo/)
 #   make demo-study  the pre-declared study: five seeds, test prompts read once (long)
 #   make simulation  which objective finds the true shares where they are known (long)
-#   make bench       every benchmark against its peer, and the tables of docs/performance.md (half an hour)
+#   make bench       every benchmark against its peer, and the tables of docs/performance.md (an hour)
 #   make test        all quick tests      make test-all   the slow ones as well
 #   make check       formatting, lint, strict types, documentation
 #   make docs        regenerate docs/command-line.md, build site/
@@ -51,10 +51,10 @@ demo-study: $(STAMP)
 simulation: $(STAMP)
 	$(BIN)/python -m accord.recovery.simulation configs/simulation.yaml --output-dir runs/simulation
 
-# Peers get environments of their own under benchmarks/.venvs. For the growth of time and memory:
-# .venv/bin/python -m benchmarks.run_all --growth
+# Peers get environments of their own under benchmarks/.venvs. Nothing else runs beside it, so waiting threads may spin.
+# For the growth of time and memory: .venv/bin/python -m benchmarks.run_all --growth
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.run_all
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.run_all
 
 # One thread per test process: two processes share two cores.
 test test-all: export OMP_NUM_THREADS := 1
