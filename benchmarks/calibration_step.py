@@ -1,7 +1,7 @@
 """One step of calibration, forward and backward, against one row per candidate in plain transformers.
 
-    python -m benchmarks.calibration_step                          # three shapes, all weights trained
-    python -m benchmarks.calibration_step --tuning lora            # an adapter on the upper third, the default
+    python -m benchmarks.calibration_step                          # three shapes, all weights; SmolLM2's adapter too
+    python -m benchmarks.calibration_step --tuning lora            # an adapter on the upper third, accord's default
     python -m benchmarks.calibration_step --ours --scale 4 --grow candidates
 
 8 prompts of 256 tokens, each with K = 10 candidates and a reference of 32 tokens; the ranking and the reference loss;
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from accord.calibration.adapter import adapted_layers, add_adapter
-from accord.calibration.frozen import with_frozen_layers_kept
+from accord.calibration.frozen import FrozenTrunk, with_frozen_layers_kept
 from accord.calibration.objectives import ranking_margin_loss, reference_loss
 from accord.candidates.generators.packed import unwrapped
 from accord.candidates.logps import StateReader, completion_logps
@@ -29,6 +29,9 @@ from benchmarks.shapes import as_generator, build_model, random_ids
 
 PEER = "one row per candidate, transformers"
 FLOORS = {"smollm2-135m": 4.0, "t5-small": 2.0, "bart-base": 2.0}
+TUNINGS = ("full", "lora")
+TUNINGS_OF = {"smollm2-135m": TUNINGS, "t5-small": ("full",), "bart-base": ("full",)}
+"""All weights as in the paper; where it spares reading the frozen layers, the default adapter too."""
 GROWS = {"prompts": "n_prompts", "candidates": "n_candidates", "prompt_length": "prompt_tokens"}
 MICRO_BATCH = 4
 RELATIVE_DIFFERENCE = 1e-4
@@ -51,11 +54,11 @@ LogpsOf = Callable[[Batch], tuple[Tensor, Tensor]]
 def main() -> None:
     parser = build_parser(__doc__, rounds=1, size="prompts")
     parser.add_argument("--shapes", nargs="+", choices=FLOORS, default=list(FLOORS))
-    parser.add_argument("--tuning", nargs="+", choices=("full", "lora"), default=["full"])
+    parser.add_argument("--tuning", nargs="+", choices=TUNINGS, default=None, help="instead of each shape's own")
     parser.add_argument("--grow", choices=GROWS, default="prompts", help="what --scale multiplies")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    pairs = [(shape, tuning) for shape in arguments.shapes for tuning in arguments.tuning]
+    pairs = [(shape, tuning) for shape in arguments.shapes for tuning in arguments.tuning or TUNINGS_OF[shape]]
     finish([compared(shape, tuning, arguments) for shape, tuning in pairs], arguments)
 
 
@@ -66,7 +69,8 @@ def compared(shape: str, tuning: str, arguments: argparse.Namespace) -> Claim:
     batch = build_batch(work, vocab_size=model.config.vocab_size)
     trained, reader = trained_part(model, tuning, batch)
     ours, theirs = packed(reader), row_by_row(trained)
-    agree = {} if arguments.ours else compared_gradients(trained, tuning, ours, theirs, batch.part(0, 1))
+    keeps = isinstance(reader, FrozenTrunk)
+    agree = {} if arguments.ours else compared_gradients(trained, keeps, ours, theirs, batch.part(0, 1))
     sides = {"ours": lambda: timed(lambda: step(trained, ours, batch, MICRO_BATCH))}
     if not arguments.ours:
         sides["peer"] = lambda: timed(lambda: step(trained, theirs, batch, 1))
@@ -169,12 +173,13 @@ def loss_of(logps_of: LogpsOf, batch: Batch) -> Tensor:
     return (ranking + reference).sum()
 
 
-def compared_gradients(trained: Any, tuning: str, ours: LogpsOf, theirs: LogpsOf, batch: Batch) -> dict[str, Any]:
-    """`gradients_agree` in float64 where all weights train: at the kinks of T5's ReLU float32 rounds either way.
+def compared_gradients(trained: Any, keeps: bool, ours: LogpsOf, theirs: LogpsOf, batch: Batch) -> dict[str, Any]:
+    """`gradients_agree` in float64 where it can be: at the kinks of T5's ReLU float32 rounds either way.
 
-    States of frozen layers are kept as they were read, in float32.
+    Args:
+        keeps: whether accord keeps states of frozen layers, which are float32, as they were read.
     """
-    if tuning != "full":
+    if keeps:
         return gradients_agree(trained, ours, theirs, batch)
     trained.double()
     agree = gradients_agree(trained, ours, theirs, batch)

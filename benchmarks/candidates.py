@@ -26,7 +26,7 @@ from accord.candidates.prompts import build_plan
 from accord.candidates.settings import GenerateSettings
 from accord.records import PromptRow
 from benchmarks.claims import Claim, Timed, alternate, build_parser, finish, peak_of, seconds_of, timed, versions_of
-from benchmarks.peers import Peer, peak_bytes, peer_python, reset_peak
+from benchmarks.peers import Peer, give_back_freed, peak_bytes, peer_python, reset_peak
 from benchmarks.shapes import PAD, as_generator, build_model, random_ids, save_model
 
 PEER = "transformers 4.56.2 generate(num_beam_groups=10)"
@@ -89,6 +89,7 @@ class Ours:
         self.generator: Generator = as_generator(model)
         self.latest: Completions = []
         gc.collect()
+        give_back_freed()
         reset_peak()
         self.resident_bytes = peak_bytes()
 

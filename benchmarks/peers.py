@@ -15,6 +15,7 @@ This file needs the standard library alone: the peer's side imports it too. Run 
 as `python -m benchmarks.NAME`.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -159,6 +160,13 @@ def reset_peak() -> None:
     """Let `peak_bytes` begin anew at the memory that is resident now (Linux alone)."""
     if STATUS.exists():
         (STATUS.parent / "clear_refs").write_text("5")
+
+
+def give_back_freed() -> None:
+    """Give memory that was freed back to the system, so that it does not count as resident (glibc alone)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def file_hash(path: Path) -> str:

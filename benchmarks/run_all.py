@@ -26,7 +26,7 @@ from benchmarks.performance_plot import draw_growth
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "candidates": (),
-    "calibration_step": ("--tuning", "full", "lora", "--rounds", "2"),
+    "calibration_step": ("--rounds", "2"),
     "calibration_rl": (),
     "scoring": (),
     "preference_fit": ("--rounds", "2"),
@@ -52,11 +52,13 @@ class Growth(NamedTuple):
 
 GROWTH = (
     *(
-        Growth("candidates", grows, ("--shapes", "smollm2-135m", "--size", "4", "--grow", grows))
+        Growth("candidates", grows, ("--shapes", "smollm2-135m", "--size", "2", "--grow", grows))
         for grows in ("prompts", "candidates", "prompt_length")
     ),
     *(
-        Growth("calibration_step", grows, ("--shapes", "smollm2-135m", "--size", "1", "--grow", grows))
+        Growth(
+            "calibration_step", grows, ("--shapes", "smollm2-135m", "--tuning", "full", "--size", "1", "--grow", grows)
+        )
         for grows in ("prompts", "candidates", "prompt_length")
     ),
     Growth("scoring", "pairs", ("--size", "125")),

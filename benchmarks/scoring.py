@@ -106,7 +106,7 @@ def measure(
         settings={"texts": texts, "pairs": len(pairs), "threads": arguments.threads},
         floor=FLOOR,
         memory={"ours": peak_of(ours)},
-        measured=against_the_encoder(judge, pairs, float(np.median(seconds_of(ours)))),
+        measured=against_the_encoder(judge, pairs, float(np.median(seconds_of(ours)))) if peers else {},
     )
     if not peers:
         return [claim]

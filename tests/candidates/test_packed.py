@@ -3,15 +3,19 @@
 That states and gradients are those of one row per completion: test_generator_contract.py.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from accord.candidates.generators.packed import (
+    attend_in_blocks,
     pack_rows,
     packed_attention_mask,
     packed_completion_states,
@@ -106,3 +110,41 @@ def test_models_that_cannot_be_packed_are_refused() -> None:
     assert packed_completion_states(mistral, [[1, 2]], [[[3, 4]]], pad_id=0).shape == (2, 16)
     with pytest.raises(ConfigError, match="sliding window of 4 tokens, shorter than a text of 5"):
         packed_completion_states(mistral, [[1, 2]], [[[3, 4, 5, 6]]], pad_id=0)
+
+
+@pytest.mark.parametrize("size", [1, 3, 64, 101])
+def test_blocks_of_queries_attend_as_all_at_once_and_see_no_keys_behind_them(size: int) -> None:
+    """Of the square of scores four blocks leave (1 + 2 + 3 + 4) / 16 = 5/8; values and gradients are those of sdpa."""
+    rng = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 4, size, 8, generator=rng, requires_grad=True)
+    key, value = (torch.randn(2, 2, size, 8, generator=rng, requires_grad=True) for _ in range(2))
+    segments = torch.tensor([[0] * (size // 2) + [1 + n % 3 for n in range(size - size // 2)]] * 2).sort(1).values
+    mask = packed_attention_mask(segments, torch.float32)
+    module = SimpleNamespace(num_key_value_groups=2)
+    with _ScoresCounted() as counted:
+        found, _ = attend_in_blocks(module, query, key, value, mask, scaling=0.3)
+    expected, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=rng)
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), [query, key, value]),
+        torch.autograd.grad((expected * weights).sum(), [query, key, value]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    if size == 64:
+        assert counted.n_scores == 2 * 4 * size * size * 5 // 8
+
+
+class _ScoresCounted(TorchFunctionMode):
+    """Counts queries × keys of all attention meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_scores = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            query, key = args[:2]
+            self.n_scores += query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2]
+        return func(*args, **(kwargs or {}))
