@@ -28,6 +28,8 @@ def draw_growth(claims: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set(xscale="log", yscale="log", xlabel="work", ylabel=label)
         axes.set_xticks(scales, [f"{scale}×" for scale in scales], minor=False)
         axes.minorticks_off()
+    memory.set_yscale("log", base=2)  # often within one power of ten, where base 10 labels nothing
+    memory.yaxis.set_major_formatter(lambda mebibytes, _: f"{mebibytes:g}")
     figure.legend(loc="outside right upper", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "accord", "svg.fonttype": "none"}):
