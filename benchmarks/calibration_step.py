@@ -12,6 +12,7 @@ read the layers below the adapter in the first step and kept what they gave; tha
 """
 
 import argparse
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from accord.calibration.objectives import ranking_margin_loss, reference_loss
 from accord.candidates.generators.packed import unwrapped
 from accord.candidates.logps import StateReader, completion_logps
 from benchmarks.claims import Claim, Timed, alternate, build_parser, finish, peak_of, seconds_of, timed, versions_of
+from benchmarks.operations import TRAINED, weights_of
 from benchmarks.shapes import as_generator, build_model, random_ids
 
 PEER = "one row per candidate, transformers"
@@ -59,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     pairs = [(shape, tuning) for shape in arguments.shapes for tuning in arguments.tuning or TUNINGS_OF[shape]]
-    finish([compared(shape, tuning, arguments) for shape, tuning in pairs], arguments)
+    finish((compared(shape, tuning, arguments) for shape, tuning in pairs), arguments)
 
 
 def compared(shape: str, tuning: str, arguments: argparse.Namespace) -> Claim:
@@ -78,7 +80,26 @@ def compared(shape: str, tuning: str, arguments: argparse.Namespace) -> Claim:
         step(trained, ours, batch, MICRO_BATCH)
     trained.zero_grad(set_to_none=True)
     runs = alternate(sides, rounds=arguments.rounds)
-    return described(shape, tuning, arguments, runs, agree)
+    measured = operations_told(model, work, seconds_of(runs["ours"])) if tuning == "full" else {}
+    return described(shape, tuning, arguments, runs, agree, measured)
+
+
+def operations_told(model: Any, work: Mapping[str, int], seconds: Sequence[float]) -> dict[str, float]:
+    """Operations of a step on paper, of either side: accord reads each prompt once, the usual way for each completion.
+
+    A causal model reads a completion without its last token, and the prompt's last one gives the first one's logits.
+    """
+    weights = weights_of(model)
+    n_prompts, n_completions = work["n_prompts"], work["n_candidates"] + 1
+    output = n_prompts * n_completions * work["completion_tokens"]
+    completion = output if model.config.is_encoder_decoder else output - n_prompts * n_completions
+    prompt = n_prompts * work["prompt_tokens"]
+    ours, theirs = (
+        weights.tera(prompt=prompt * times, completion=completion, output=output, operations=TRAINED)
+        for times in (1, n_completions)
+    )
+    rate = 1000 * ours / statistics.median(seconds)
+    return {"TFLOP on paper": ours, "the peer's": theirs, "ratio on paper": theirs / ours, "accord's GFLOP/s": rate}
 
 
 def work_of(arguments: argparse.Namespace) -> dict[str, int]:
@@ -215,6 +236,7 @@ def described(
     arguments: argparse.Namespace,
     runs: Mapping[str, Sequence[Timed]],
     agree: Mapping[str, Any],
+    measured: Mapping[str, float],
 ) -> Claim:
     """The claim of one shape and tuning. Both sides share a process, so memory is told of accord alone."""
     return Claim(
@@ -228,6 +250,7 @@ def described(
         settings={**work_of(arguments), "shape": shape, "tuning": tuning, "micro_batch": MICRO_BATCH}
         | {"threads": arguments.threads, "dtype": "float32"},
         memory={"ours": peak_of(runs["ours"])} if arguments.ours else {},
+        measured=measured,
     )
 
 

@@ -12,6 +12,7 @@ lives in an environment of its own.
 
 import argparse
 import gc
+import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from accord.candidates.prompts import build_plan
 from accord.candidates.settings import GenerateSettings
 from accord.records import PromptRow
 from benchmarks.claims import Claim, Timed, alternate, build_parser, finish, peak_of, seconds_of, timed, versions_of
+from benchmarks.operations import FORWARD, weights_of
 from benchmarks.peers import Peer, give_back_freed, peak_bytes, peer_python, reset_peak
 from benchmarks.shapes import PAD, as_generator, build_model, random_ids, save_model
 
@@ -45,7 +47,7 @@ def main() -> None:
     parser.add_argument("--grow", choices=GROWS, default="prompts", help="what --scale multiplies")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    finish([compared(shape, arguments) for shape in arguments.shapes], arguments)
+    finish((compared(shape, arguments) for shape in arguments.shapes), arguments)
 
 
 def compared(shape: str, arguments: argparse.Namespace) -> Claim:
@@ -54,7 +56,9 @@ def compared(shape: str, arguments: argparse.Namespace) -> Claim:
     ours = Ours(build_model(shape, smoke=arguments.smoke), work)
     if arguments.ours:
         runs = alternate({"ours": ours.run}, rounds=arguments.rounds)
-        return described(shape, arguments, runs, agree={}, memory={"ours": peak_of(runs["ours"]) - ours.resident_bytes})
+        memory: dict[str, float] = {"ours": peak_of(runs["ours"]) - ours.resident_bytes}
+        measured = operations_told(ours, seconds_of(runs["ours"]))
+        return described(shape, arguments, runs, agree={}, memory=memory, measured=measured)
     python = peer_python("transformers-4.56", ["transformers==4.56.2"])
     with Peer(python, "benchmarks.candidates_peer", threads=arguments.threads) as process:
         theirs = Theirs(process, ours)
@@ -66,7 +70,10 @@ def compared(shape: str, arguments: argparse.Namespace) -> Claim:
         "peer": peak_of(runs["peer"]) - theirs.resident_bytes,
     }
     agree = agreement(ours.latest, theirs.latest)
-    return described(shape, arguments, runs, agree=agree, memory=memory, peer_versions=theirs.versions)
+    measured = operations_told(ours, seconds_of(runs["ours"]))
+    return described(
+        shape, arguments, runs, agree=agree, memory=memory, measured=measured, peer_versions=theirs.versions
+    )
 
 
 def work_of(arguments: argparse.Namespace) -> dict[str, int]:
@@ -156,6 +163,18 @@ class Theirs:
         )
 
 
+def operations_told(ours: Ours, seconds: Sequence[float]) -> dict[str, float]:
+    """Operations on paper: each prompt read once without padding, and K completions of it."""
+    model = ours.generator.model
+    weights = weights_of(model)
+    n_rows, lengths = ours.work["n_prompts"] * ours.work["n_candidates"], list(map(len, ours.prompts))
+    output = n_rows * ours.work["max_new_tokens"]
+    completion = output if model.config.is_encoder_decoder else output - n_rows
+    own = weights.tera(prompt=sum(lengths), completion=completion, output=output, operations=FORWARD)
+    rate = 1000 * own / statistics.median(seconds)
+    return {"TFLOP on paper": own, "accord's GFLOP/s": rate}
+
+
 def agreement(own: Completions, theirs: Completions) -> dict[str, Any]:
     """How many sequences are the same, in the same order.
 
@@ -178,10 +197,12 @@ def described(
     *,
     agree: Mapping[str, Any],
     memory: dict[str, float],
+    measured: Mapping[str, float],
     peer_versions: Mapping[str, str] | None = None,
 ) -> Claim:
     """The claim of one shape."""
-    measured = {"memory_over_peer": memory["ours"] / memory["peer"]} if "peer" in memory else {}
+    if "peer" in memory:
+        measured = {"memory_over_peer": memory["ours"] / memory["peer"], **measured}
     return Claim(
         claim=f"candidates, {shape}",
         peer=PEER,

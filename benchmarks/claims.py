@@ -11,8 +11,9 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,17 +117,27 @@ def versions_of(*packages: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in packages}
 
 
-def finish(claims: Sequence[Claim], arguments: argparse.Namespace) -> None:
-    """Print the claims and write them where --json says."""
+def finish(claims: Iterable[Claim], arguments: argparse.Namespace) -> None:
+    """Print every claim and write it where --json says, as it comes: what stops later takes nothing with it."""
     for claim in claims:
         show(claim)
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        rows = [
-            {**asdict(claim), "rounds": len(claim.ours_seconds), "ratio": claim.ratio, "scale": arguments.scale}
-            for claim in claims
-        ]
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        if arguments.json is not None:
+            write(claim, arguments.json, scale=arguments.scale)
+
+
+def write(claim: Claim, path: Path, *, scale: int) -> None:
+    """Put a claim into a result file, in place of the same claim of an earlier run; the other rows stay."""
+    row = {
+        **asdict(claim),
+        "rounds": len(claim.ours_seconds),
+        "ratio": claim.ratio,
+        "scale": scale,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    by_claim = {(other["claim"], other["peer"], other["scale"]): other for other in [*rows, row]}
+    path.write_text(json.dumps(list(by_claim.values()), indent=1) + "\n", encoding="utf-8")
 
 
 def show(claim: Claim) -> None:

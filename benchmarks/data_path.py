@@ -46,8 +46,7 @@ def main() -> None:
     arguments = read_arguments(__doc__, rounds=1, size="items")
     n_items = (400 if arguments.smoke else arguments.size or N_ITEMS) * arguments.scale
     with tempfile.TemporaryDirectory() as folder:
-        claims = [compared(path, n_items, arguments) for path in write_files(Path(folder), n_items)]
-    finish(claims, arguments)
+        finish((compared(path, n_items, arguments) for path in write_files(Path(folder), n_items)), arguments)
 
 
 def compared(path: Path, n_items: int, arguments: Any) -> Claim:

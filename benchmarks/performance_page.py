@@ -30,8 +30,7 @@ def render_machine(machine: Mapping[str, Any]) -> str:
     """The machine and its limits, one line each."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
-        f"- Measured on {machine['date']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']:.0f} GiB of memory.",
+        f"- {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB of memory.",
         f"- The machine's own limits: {machine['gflops']:.0f} GFLOP/s in float32 matrix products, "
         f"{machine['bandwidth_gbs']:.1f} GB/s copying memory, with {machine['threads']} threads.",
         f"- {versions}.",
@@ -76,7 +75,7 @@ def detail_lines(claim: Claim) -> list[str]:
     told = "; ".join(
         prefix + ", ".join(f"{k} {shown(v)}" for k, v in values.items()) for prefix, values in groups if values
     )
-    return [f"- **{claim['claim']}** against {claim['peer']}: {told}."]
+    return [f"- **{claim['claim']}** against {claim['peer']}, {claim['date']}: {told}."]
 
 
 def render_growth(claims: Sequence[Claim]) -> str:

@@ -53,10 +53,7 @@ class Work(NamedTuple):
 def main() -> None:
     arguments = read_arguments(__doc__, rounds=1, size="items")
     torch.set_num_threads(arguments.threads)
-    claims: list[Claim] = []
-    for tuning in TUNINGS:
-        claims += compared(tuning, work_of(tuning, arguments), arguments)
-    finish(claims, arguments)
+    finish((claim for one in TUNINGS for claim in compared(one, work_of(one, arguments), arguments)), arguments)
 
 
 def work_of(tuning: str, arguments: Any) -> Work:

@@ -5,7 +5,8 @@
     python -m benchmarks.run_all --only scoring    # one script; the other rows come from the last run's files
     python -m benchmarks.run_all --smoke           # do they run and agree? Tiny sizes; the page stays as it is
 
-Results lie in runs/bench as one JSON file a script. The page is rewritten between its markers alone.
+Results lie in runs/bench as one JSON file a script, each claim with its day. The page is rewritten between its markers
+alone.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +88,7 @@ def main() -> None:
     if not arguments.smoke:
         write_page(folder)
     if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}; their rows are those of the last run that did not fail")
+        raise SystemExit(f"failed: {', '.join(failed)}; rows they did not reach are those of an earlier run")
 
 
 def run_claims(folder: Path, arguments: argparse.Namespace) -> list[str]:
@@ -145,9 +145,8 @@ def run_load(name: str, folder: Path) -> bool:
 
 
 def write_machine(folder: Path) -> None:
-    """The machine's limits, measured before anything else runs, and the day."""
-    found = {**describe_machine(), "date": datetime.now(UTC).date().isoformat()}
-    (folder / "machine.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    """The machine's limits, measured before anything else runs."""
+    (folder / "machine.json").write_text(json.dumps(describe_machine(), indent=1) + "\n", encoding="utf-8")
 
 
 def write_page(folder: Path) -> None:

@@ -7,15 +7,19 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.claims import Claim, Timed, alternate, finish
+from benchmarks.operations import weights_of
 from benchmarks.peers import ROOT, Peer, PeerError, is_made, peer_python, venvs_dir
 from benchmarks.performance_page import render_claims, render_growth, rewrite
 from benchmarks.performance_plot import draw_growth
+from benchmarks.shapes import build_model
 
 MADE = Claim(
     claim="scoring",
@@ -114,3 +118,36 @@ def test_both_sides_agree_at_tiny_sizes(name: str, tmp_path: Path) -> None:
     for row in json.loads(path.read_text()):
         assert row["ratio"]["median"] > 0
         assert row["agree"]
+
+
+def test_a_claim_measured_anew_replaces_its_row_and_no_other(tmp_path: Path) -> None:
+    """Also when the run stops later: a claim is written as soon as it is known."""
+    path = tmp_path / "scoring.json"
+    arguments = argparse.Namespace(json=path, scale=1)
+    finish([MADE, replace(MADE, peer="a third")], arguments)
+
+    def measured() -> Iterator[Claim]:
+        yield replace(MADE, ours_seconds=[0.5, 0.5, 0.5])
+        raise SystemExit("the gradients differ")
+
+    with pytest.raises(SystemExit):
+        finish(measured(), arguments)
+    rows = json.loads(path.read_text())
+    assert [(row["peer"], row["ours_seconds"][0]) for row in rows] == [("another", 0.5), ("a third", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        # three layers: q and o 48·48, k and v 48·16, three of 48·64 in the feed-forward block
+        ("smollm2-135m", (3 * 15_360, 3 * 15_360, 500 * 48)),
+        # three layers: q, k, v, o of 32·32, a block of 2·32·64; the decoder's k and v over the prompt read prompts
+        ("t5-small", (3 * (8_192 + 2_048), 3 * (4_096 + 2_048 + 4_096), 500 * 32)),
+        ("bart-base", (2 * (4_096 + 2 * 32 * 3_072 + 2_048), 2 * (4_096 + 2_048 + 2 * 32 * 3_072), 500 * 32)),
+    ],
+)
+def test_weights_are_counted_by_the_tokens_that_meet_them(shape: str, expected: tuple[int, int, int]) -> None:
+    weights = weights_of(build_model(shape, smoke=True))
+    assert tuple(weights) == expected
+    in_all = expected[0] + 2 * expected[1] + 3 * expected[2]
+    assert weights.tera(prompt=1, completion=2, output=3, operations=2) == pytest.approx(2e-12 * in_all)
