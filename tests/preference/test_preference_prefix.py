@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModel, DynamicCache
 
 from accord.errors import ConfigError
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
-from accord.preference.packed import PACKABLE, packed_states, require_prefix
 from accord.preference.predict import load_preference_model, predict_logits
 from accord.preference.prefix import Prefix
+from accord.preference.unpadded import BERT_KIN, require_prefix, unpadded_states
 from accord.records import Prompt
 from toys import tiny_bert, word_tokenizer
 
@@ -25,7 +25,7 @@ SHAPE = {
     "max_position_embeddings": 40,
     "initializer_range": 0.3,
 }
-TAKE_A_PREFIX: dict[str, dict[str, Any]] = {name: {} for name in PACKABLE} | {"electra": {"embedding_size": 8}}
+TAKE_A_PREFIX: dict[str, dict[str, Any]] = {name: {} for name in BERT_KIN} | {"electra": {"embedding_size": 8}}
 TAKE_NONE: dict[str, dict[str, Any]] = {
     "deberta": {},
     "deberta-v2": {},
@@ -76,7 +76,7 @@ def test_a_prefix_of_a_texts_own_tokens_is_that_text(architecture: str) -> None:
             prefix.keys[number] = layer.keys[0, :, 4:]
             prefix.values[number] = layer.values[0, :, 4:]
         mask = torch.ones_like(ids[:, :4])
-        states = packed_states(encoder, ids[:, :4], mask, mask, prefix=prefix)
+        states = unpadded_states(encoder, ids[:, :4], mask, mask, prefix=prefix)
     torch.testing.assert_close(states, whole.last_hidden_state[0, :4], atol=1e-5, rtol=1e-5)
 
 
@@ -87,8 +87,8 @@ def test_every_layer_sees_the_prefix_and_padding_does_not_matter(architecture: s
     prefix, pad_id = random_prefix(encoder, 3), encoder.config.pad_token_id
     ids = torch.tensor([[7, 11, 13, 5, 23, 42], [9, 8, 30, pad_id, pad_id, pad_id]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
-    seen = packed_states(encoder, ids, mask, mask, prefix=prefix)
-    alone = packed_states(encoder, ids[1:, :3], mask[1:, :3], mask[1:, :3], prefix=prefix)
+    seen = unpadded_states(encoder, ids, mask, mask, prefix=prefix)
+    alone = unpadded_states(encoder, ids[1:, :3], mask[1:, :3], mask[1:, :3], prefix=prefix)
     torch.testing.assert_close(seen[6:], alone, atol=1e-5, rtol=1e-5)
     plain = encoder(input_ids=ids, attention_mask=mask).last_hidden_state[mask == 1]
     assert (seen - plain).abs().amax(1).min() > 1e-3

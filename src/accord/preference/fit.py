@@ -33,7 +33,6 @@ from accord.preference.objectives import (
     chunk_log_normaliser,
     n_outputs_of,
 )
-from accord.preference.packed import require_prefix
 from accord.preference.posterior import PosteriorShares, fold_rows, out_of_fold_posterior
 from accord.preference.predict import Features, acceptance_logits, encode_features, encode_pairs, predict
 from accord.preference.reading import Reading, flip_rate, read_outputs
@@ -53,6 +52,7 @@ from accord.preference.tune import (
     train_encoder,
     train_head,
 )
+from accord.preference.unpadded import require_prefix
 from accord.pretrained import content_name, load_encoder, load_tokenizer
 from accord.records import Measurement
 from accord.training.loop import TrainingResult

@@ -17,8 +17,8 @@ from transformers.utils import ModelOutput
 from accord.files import naming_failed_writes
 from accord.preference.inputs import Pooling
 from accord.preference.objectives import concentration
-from accord.preference.packed import is_packable, packed_states
 from accord.preference.prefix import Prefix
+from accord.preference.unpadded import has_bert_layers, unpadded_states
 from accord.randomness import keyed_seed
 
 MODEL_TYPE = "accord_preference"
@@ -190,8 +190,8 @@ class PreferenceModel(PreTrainedModel):
     ) -> Tensor:
         """Mean last hidden state over the tokens that `pooling_mask` keeps: rows [S, T] -> [S, D]."""
         mask = pooling_mask.bool()
-        if is_packable(self.encoder):
-            states = packed_states(self.encoder, input_ids, attention_mask, mask, token_type_ids, prefix=self.prefix)
+        if has_bert_layers(self.encoder):
+            states = unpadded_states(self.encoder, input_ids, attention_mask, mask, token_type_ids, prefix=self.prefix)
         else:
             options = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
             outputs = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **options)

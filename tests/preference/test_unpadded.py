@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
 from accord.preference.model import PreferenceConfig, PreferenceModel
-from accord.preference.packed import PACKABLE, is_packable, packed_states
 from accord.preference.tune import add_adapters
+from accord.preference.unpadded import BERT_KIN, has_bert_layers, unpadded_states
 from toys import tiny_bert
 
 SHAPE = {
@@ -23,7 +23,7 @@ SHAPE = {
     "type_vocab_size": 2,
     "pad_token_id": 1,
 }
-ARCHITECTURES: dict[str, dict[str, Any]] = {name: {} for name in PACKABLE} | {"electra": {"embedding_size": 8}}
+ARCHITECTURES: dict[str, dict[str, Any]] = {name: {} for name in BERT_KIN} | {"electra": {"embedding_size": 8}}
 IDS = torch.tensor([[7, 11, 13, 5, 23, 42], [9, 8, 30, 1, 1, 1], [1, 1, 4, 1, 31, 2]])
 KEPT = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1]])
 """The last row is padded on the left, and one of its real tokens has the padding's id."""
@@ -41,12 +41,12 @@ def tiny_encoder(architecture: str, **options: Any) -> Any:
 def test_states_and_gradients_are_those_of_the_plain_encoder(architecture: str, wanted: torch.Tensor) -> None:
     encoder = tiny_encoder(architecture, **ARCHITECTURES[architecture]).double()
     plain = encoder(input_ids=IDS, attention_mask=KEPT, token_type_ids=TYPES).last_hidden_state[wanted == 1]
-    packed = packed_states(encoder, IDS, KEPT, wanted, TYPES)
-    torch.testing.assert_close(packed, plain, atol=1e-12, rtol=1e-10)
+    unpadded = unpadded_states(encoder, IDS, KEPT, wanted, TYPES)
+    torch.testing.assert_close(unpadded, plain, atol=1e-12, rtol=1e-10)
     weights = torch.randn(plain.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     trained = [parameter for name, parameter in encoder.named_parameters() if "pooler" not in name]
     found, expected = (
-        torch.autograd.grad((states * weights).sum(), trained, allow_unused=True) for states in (packed, plain)
+        torch.autograd.grad((states * weights).sum(), trained, allow_unused=True) for states in (unpadded, plain)
     )
     for one, other in zip(found, expected, strict=True):
         assert (one is None) == (other is None)
@@ -57,7 +57,7 @@ def test_states_and_gradients_are_those_of_the_plain_encoder(architecture: str, 
 def test_a_text_without_type_ids_is_all_of_type_0() -> None:
     encoder = tiny_encoder("bert")
     plain = encoder(input_ids=IDS, attention_mask=KEPT).last_hidden_state[KEPT == 1]
-    torch.testing.assert_close(packed_states(encoder, IDS, KEPT, KEPT), plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(unpadded_states(encoder, IDS, KEPT, KEPT), plain, atol=1e-5, rtol=1e-5)
 
 
 def test_no_padding_and_the_last_layer_of_wanted_tokens_alone_are_computed() -> None:
@@ -67,7 +67,7 @@ def test_no_padding_and_the_last_layer_of_wanted_tokens_alone_are_computed() -> 
     width, inner, layers = 16, 32, 3
     n_tokens, n_wanted = int(KEPT.sum()), int(WANTED.sum())
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        packed_states(encoder, IDS, KEPT, WANTED)
+        unpadded_states(encoder, IDS, KEPT, WANTED)
     linear = counted.get_flop_counts()["Global"][torch.ops.aten.addmm]
     whole = 4 * width**2 + 2 * width * inner
     assert linear == 2 * ((layers - 1) * n_tokens * whole + n_tokens * 2 * width**2 + n_wanted * (whole - 2 * width**2))
@@ -75,21 +75,21 @@ def test_no_padding_and_the_last_layer_of_wanted_tokens_alone_are_computed() -> 
 
 def test_dropout_drops_in_training_alone() -> None:
     encoder = tiny_encoder("bert", hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
-    one, other = (packed_states(encoder, IDS, KEPT, KEPT) for _ in range(2))
+    one, other = (unpadded_states(encoder, IDS, KEPT, KEPT) for _ in range(2))
     assert torch.equal(one, other)
     encoder.train()
-    assert (packed_states(encoder, IDS, KEPT, KEPT) - one).abs().amax(1).min() > 1e-3
+    assert (unpadded_states(encoder, IDS, KEPT, KEPT) - one).abs().amax(1).min() > 1e-3
 
 
 def test_attention_is_dropped_too() -> None:
     encoder = tiny_encoder("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5).train()
-    assert not torch.equal(*(packed_states(encoder, IDS, KEPT, KEPT) for _ in range(2)))
+    assert not torch.equal(*(unpadded_states(encoder, IDS, KEPT, KEPT) for _ in range(2)))
 
 
-def test_a_decoder_and_other_architectures_are_not_packed() -> None:
-    assert is_packable(tiny_bert())
-    assert not is_packable(tiny_encoder("bert", is_decoder=True))
-    assert not is_packable(tiny_encoder("distilbert"))
+def test_a_decoder_and_other_architectures_run_as_transformers_runs_them() -> None:
+    assert has_bert_layers(tiny_bert())
+    assert not has_bert_layers(tiny_encoder("bert", is_decoder=True))
+    assert not has_bert_layers(tiny_encoder("distilbert"))
 
 
 @pytest.mark.parametrize("architecture", ["bert", "distilbert"])

@@ -3,7 +3,7 @@
 The layers are transformers' own; only what is handed from one to the next differs. Linear layers, normalisation and
 dropout see the tokens of all rows one behind the other, and attention alone sees rows:
 
-rows    a b c . .    packed  a b c d e f g h
+rows    a b c . .    tokens  a b c d e f g h
         d e f g h
 
 The last layer's queries, and all that follows them, are computed for the pooled tokens alone: every other token of that
@@ -20,7 +20,7 @@ from torch import Tensor
 from accord.errors import ConfigError
 from accord.preference.prefix import Prefix
 
-PACKABLE = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
+BERT_KIN = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
 """Architectures whose layers are BERT's: attention.self, attention.output, then a feed-forward block, each with its
 residual and normalisation after it."""
 
@@ -49,9 +49,9 @@ class Layout(NamedTuple):
         return values if self.is_full else values[self.places]
 
 
-def is_packable(encoder: Any) -> bool:
-    """Whether `packed_states` computes what this encoder computes."""
-    return encoder.config.model_type in PACKABLE and not getattr(encoder.config, "is_decoder", False)
+def has_bert_layers(encoder: Any) -> bool:
+    """Whether its layers are those of `BERT_KIN`, which `unpadded_states` computes."""
+    return encoder.config.model_type in BERT_KIN and not getattr(encoder.config, "is_decoder", False)
 
 
 def require_prefix(encoder: Any, name: str) -> None:
@@ -60,14 +60,14 @@ def require_prefix(encoder: Any, name: str) -> None:
     Raises:
         ConfigError: it does not.
     """
-    if not is_packable(encoder):
+    if not has_bert_layers(encoder):
         raise ConfigError(
             f"tuning is 'prefix', but {name} (architecture {encoder.config.model_type}) cannot take one: expected one "
-            f"of {', '.join(PACKABLE)}. Use tuning: lora, which trains every architecture."
+            f"of {', '.join(BERT_KIN)}. Use tuning: lora, which trains every architecture."
         )
 
 
-def packed_states(
+def unpadded_states(
     encoder: Any,
     input_ids: Tensor,
     attention_mask: Tensor,
