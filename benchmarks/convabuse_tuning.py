@@ -31,9 +31,9 @@ import numpy as np
 import torch
 from scipy.special import expit, logit
 
-from accord.artifacts import read_json, write_jsonl
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
+from accord.json_files import read_json, write_jsonl
 from accord.preference.fit import fit_stage
 from accord.preference.head import predict_heads
 from accord.preference.labelled import LabelledItems, label_items

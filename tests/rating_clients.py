@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from accord.artifacts import write_jsonl
+from accord.json_files import write_jsonl
 from accord.rating.annotators import invite_until, read_annotators
 from accord.rating.app import build_app
 from accord.rating.draft import StudyInputs

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.artifacts import open_stage, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.calibration.settings import CalibrateSettings
 from accord.data.prepare import prepare_stage
 from accord.data.settings import PrepareSettings
@@ -23,6 +23,7 @@ from accord.evaluation.measure import (
     measure_levels,
     prompt_numbers,
 )
+from accord.json_files import write_json, write_jsonl
 from accord.randomness import keyed_rng
 from accord.records import CandidateSet, Measurement, Message, Output
 from accord.report.document import ReportInputs

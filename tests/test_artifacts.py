@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import (
-    fingerprint,
-    hash_input,
-    open_stage,
-    read_jsonl,
-    read_stage,
-    require_complete,
-    write_json,
-    write_jsonl,
-)
+from accord.artifacts import fingerprint, hash_input, open_stage, read_stage, require_complete
 from accord.errors import ArtifactError, DataError
+from accord.json_files import read_jsonl, write_json, write_jsonl
 from accord.records import Annotation, Item
 
 
@@ -182,7 +174,8 @@ def test_killed_while_writing_any_file_a_stage_ends_with_the_same_files(tmp_path
     code = """
 import os, signal, sys
 from pathlib import Path
-from accord.artifacts import open_stage, write_json
+from accord.artifacts import open_stage
+from accord.json_files import write_json
 folder, source, fatal = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 calls = 0
 def fsync_or_die(handle, fsync=os.fsync):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "accord"
 LAYERS = [
-    {"records", "errors", "files", "ranges", "artifacts", "randomness", "resumable", "progress"},
+    {"records", "errors", "files", "ranges", "json_files", "artifacts", "randomness", "resumable", "progress"},
     {"config", "pretrained", "statistics", "training"},
     {"data"},
     {"preference"},

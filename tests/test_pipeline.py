@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
 from accord.errors import ConfigError
+from accord.json_files import read_json, read_jsonl
 from accord.pipeline import read_pipeline, run_pipeline
 from accord.records import CandidateSet, Output
 from toys import save_tiny_seq2seq, write_toy_run

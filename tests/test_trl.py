@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import accord
-from accord.artifacts import write_jsonl
+from accord.json_files import write_jsonl
 from accord.preference.export import export_reward_stage
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.records import CandidateSet, Split

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from accord.artifacts import write_jsonl
+from accord.json_files import write_jsonl
 from accord.records import Output
 
 SystemWriter = Callable[..., Path]

@@ -13,17 +13,18 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from accord.errors import ArtifactError, DataError
-from accord.files import naming_failed_writes, not_utf8, open_input, text_lines, unreadable
+from accord.errors import ArtifactError
+from accord.files import naming_failed_writes, unreadable
+from accord.json_files import read_json_as, write_json
 from accord.ranges import check_numbers
 
 try:
@@ -40,9 +41,6 @@ RECORDED_PACKAGES = ("accord", "torch", "transformers", "peft", "numpy", "scipy"
 
 RECENT_NS = 2_000_000_000
 """A file changed so lately may change again without its time showing it."""
-
-ValueT = TypeVar("ValueT")
-RecordT = TypeVar("RecordT", bound=msgspec.Struct)
 
 
 class _Manifest(msgspec.Struct):
@@ -228,7 +226,7 @@ def read_stage(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: missing or damaged.
     """
-    return dict(msgspec.to_builtins(_read_own(folder / STAGE_FILE, _StageFile)))
+    return dict(msgspec.to_builtins(read_json_as(folder / STAGE_FILE, _StageFile)))
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
@@ -241,7 +239,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
 
 
 def _manifest_of(folder: Path) -> _Manifest:
-    found: _Manifest = _read_own(folder / MANIFEST_FILE, _Manifest)
+    found: _Manifest = read_json_as(folder / MANIFEST_FILE, _Manifest)
     return found
 
 
@@ -270,101 +268,6 @@ def damage(folder: Path) -> str | None:
         if _content_hash(path) != expected:
             return f"{path} is changed since it was written (see {MANIFEST_FILE})"
     return None
-
-
-# -- files ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success fsync and rename it over `path` (never half-written).
-
-    Raises:
-        ArtifactError: the system refuses to write it (a full disk, no permission).
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with naming_failed_writes(path, temporary, *path.parents):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write pretty JSON atomically; nan becomes null."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that accord wrote.
-
-    Raises:
-        ArtifactError: missing or not JSON.
-    """
-    return _read_own(path, Any)
-
-
-def write_jsonl(path: Path, records: Iterable[msgspec.Struct | Mapping[str, Any]]) -> int:
-    """Write one JSON object per line, atomically, streaming. Returns the number of rows."""
-    encoder = msgspec.json.Encoder()
-    n_rows = 0
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        for record in records:
-            file.write(encoder.encode(record) + b"\n")
-            n_rows += 1
-    return n_rows
-
-
-def read_jsonl(path: Path, record_type: type[RecordT]) -> Iterator[RecordT]:
-    """Stream the records of a JSONL file that accord (or a program in its format) wrote.
-
-    Raises:
-        DataError: a line is not a valid record; names file, line and what is wrong with it.
-    """
-    return (record for _, record in read_numbered(path, record_type, name=record_type.__name__))
-
-
-def read_numbered(path: Path, kind: type[ValueT], *, name: str) -> Iterator[tuple[int, ValueT]]:
-    """Like `read_jsonl` for objects of any `kind`, called `name` in errors, each with the number of its line."""
-    decoder = msgspec.json.Decoder(kind)
-    with open_input(path, expected=f"a JSONL file of {name} rows") as file:
-        for number, line in text_lines(file, path):
-            if not line.strip():
-                continue
-            try:
-                yield number, decoder.decode(line)
-            except (msgspec.DecodeError, ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{path} line {number}: {_what_is_wrong(line, error)}. Expected one {name} object per line; "
-                    "correct it, or make the file again."
-                ) from None
-
-
-def _what_is_wrong(line: bytes, error: Exception) -> str:
-    foreign = not_utf8(line)
-    if foreign is not None:
-        return f"byte {foreign[0]} ({foreign[1]}) is not UTF-8; the file is probably Latin-1 or Windows-1252"
-    if b"\0" in line:
-        return f"byte {line.index(0) + 1} is NUL"
-    return "nested too deep" if isinstance(error, RecursionError) else str(error)
-
-
-def _read_own(path: Path, kind: Any) -> Any:
-    """A JSON file of accord's, decoded as `kind`."""
-    try:
-        with open_input(path, expected="a file of a finished stage; check the folder, or run its stage again") as file:
-            return msgspec.json.decode(file.read(), type=kind)
-    except DataError as error:
-        raise ArtifactError(str(error)) from None
-    except msgspec.ValidationError as error:
-        raise ArtifactError(f"{path} is damaged ({error}). Delete its folder and run the stage again.") from None
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not valid JSON ({error}). Delete its folder and run the stage again.") from None
 
 
 def library_versions() -> dict[str, str]:

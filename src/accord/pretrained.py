@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from accord.artifacts import hash_input, read_json, sha256_file
+from accord.artifacts import hash_input, sha256_file
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json
 
 BUILTIN_PREFIX = "builtin:"
 SCRATCH_PREFIX = "scratch:"

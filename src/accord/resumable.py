@@ -15,8 +15,8 @@ from typing import IO, NamedTuple
 import msgspec
 import numpy as np
 
-from accord.artifacts import replacing, write_json
 from accord.files import naming_failed_writes
+from accord.json_files import replacing, write_json
 from accord.progress import progress
 
 logger = logging.getLogger("accord")

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from accord.artifacts import hash_input, read_json, write_jsonl
+from accord.artifacts import hash_input
 from accord.calibration.calibrate import LEARN, calibrate_stage
 from accord.calibration.offline import pairwise_accuracy, rank_correlation
 from accord.calibration.settings import CalibrateSettings
 from accord.candidates.generators.load import load_generator
 from accord.candidates.logps import completion_logps
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json, write_jsonl
 from accord.pretrained import load_causal_lm, load_tokenizer
 from accord.training.batches import step_indices
 from scored_rows import toy_rows

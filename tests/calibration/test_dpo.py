@@ -8,13 +8,13 @@ import msgspec
 import pytest
 import torch
 
-from accord.artifacts import read_json, write_jsonl
 from accord.calibration.calibrate import calibrate_stage
 from accord.calibration.dpo import best_and_worst, dpo_loss, with_start_logps
 from accord.calibration.examples import Example, encode_rows
 from accord.calibration.settings import CalibrateSettings
 from accord.candidates.generators.load import load_generator
 from accord.errors import DataError
+from accord.json_files import read_json, write_jsonl
 from scored_rows import own_rows, toy_rows
 from toys import save_tiny_causal_lm, save_tiny_seq2seq
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json, require_complete, write_jsonl
+from accord.artifacts import require_complete
 from accord.calibration.pairs import (
     ScoredText,
     best_and_worst,
@@ -21,6 +21,7 @@ from accord.calibration.pairs import (
 from accord.calibration.settings import PairsSettings
 from accord.candidates.generators.causal import CausalGenerator
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json, write_jsonl
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.preference.predict import load_preference_model
 from accord.records import CandidateSet, Message, Prompt

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 import accord
-from accord.artifacts import read_json, write_jsonl
 from accord.calibration.calibrate import calibrate_stage
 from accord.calibration.examples import encode_rows
 from accord.calibration.learning import Parts
@@ -27,6 +26,7 @@ from accord.calibration.trained_part import trained_part
 from accord.candidates.generators.load import load_generator
 from accord.candidates.logps import completion_logps
 from accord.errors import ConfigError
+from accord.json_files import read_json, write_jsonl
 from accord.training.batches import step_indices
 from scored_rows import BAD, GOOD, own_rows
 from toys import save_tiny_causal_lm, save_tiny_seq2seq, write_rows

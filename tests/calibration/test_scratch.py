@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from accord.artifacts import read_json, read_jsonl, write_jsonl
 from accord.calibration.calibrate import calibrate_stage
 from accord.calibration.scratch import KINDS, ScratchSize, build_tokenizer, scratch_kind, write_scratch_model
 from accord.calibration.settings import CalibrateSettings, TuneSettings
@@ -17,6 +16,7 @@ from accord.candidates.generate import generate_stage
 from accord.candidates.generators.load import load_generator
 from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.errors import ConfigError
+from accord.json_files import read_json, read_jsonl, write_jsonl
 from accord.records import CandidateSet, Message, Output, PromptRow
 
 SIZE = ScratchSize(vocabulary=300, width=32, layers=1, positions=64)

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from accord.artifacts import read_jsonl, write_jsonl
 from accord.calibration.calibrate import calibrate_stage
 from accord.calibration.examples import encode_rows
 from accord.calibration.samples import Sampler
@@ -21,6 +20,7 @@ from accord.candidates.generators.blender import BlenderJointGenerator
 from accord.candidates.generators.load import load_generator
 from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.errors import DataError
+from accord.json_files import read_jsonl, write_jsonl
 from accord.records import CandidateSet, Output, PromptRow
 from accord.scoring.score import Pair
 from toys import tiny_joint

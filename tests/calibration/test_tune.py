@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.trainer_pt_utils import LabelSmoother
 
-from accord.artifacts import read_json, write_jsonl
 from accord.calibration.references import TuneExample, encode_references
 from accord.calibration.settings import TuneSettings
 from accord.calibration.token_loss import reference_token_loss, token_losses, validation
@@ -23,6 +22,7 @@ from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.protocol import FreelyWritten
 from accord.candidates.logps import target_logps
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json, write_jsonl
 from accord.records import PromptRow, Split
 from accord.training.batches import step_indices
 from toys import save_tiny_causal_lm, save_tiny_seq2seq

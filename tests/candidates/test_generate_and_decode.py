@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
 from accord.candidates.decode import completions, decode_stage
 from accord.candidates.diverse_beam import Hypothesis
 from accord.candidates.generate import candidate_set, generate_stage
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json, read_jsonl
 from accord.records import CandidateSet, Output, PromptRow
 from toys import save_tiny_causal_lm, tiny_llama, word_tokenizer, write_rows
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from accord.artifacts import read_jsonl, write_jsonl
 from accord.candidates.planning.feedback import FeedbackConfig, FeedbackInput, FeedbackModel
 from accord.candidates.planning.fit_feedback import (
     feedback_input,
@@ -19,6 +18,7 @@ from accord.candidates.planning.fit_feedback import (
 )
 from accord.cli.main import main
 from accord.errors import DataError
+from accord.json_files import read_jsonl, write_jsonl
 from accord.records import CandidateSet, Message, PromptRow
 from toys import tiny_bert, word_tokenizer
 

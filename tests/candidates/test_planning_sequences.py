@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import read_jsonl, write_jsonl
 from accord.candidates.planning.sequences import sequence_of, sequence_rows, sequence_text, sequences_stage
 from accord.candidates.planning.settings import SequenceSettings
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_jsonl, write_jsonl
 from accord.records import Message, PromptRow
 
 FIRST = (Message("user", "sad"),)

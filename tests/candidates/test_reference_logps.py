@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from accord.artifacts import read_json, read_jsonl
 from accord.candidates.decode import decode_stage
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.protocol import Generator
@@ -21,6 +20,7 @@ from accord.candidates.settings import DecodeSettings
 from accord.evaluation.metrics.all import METRICS
 from accord.evaluation.metrics.metric import MetricInputs
 from accord.evaluation.metrics.texts import Texts
+from accord.json_files import read_json, read_jsonl
 from accord.records import Output
 from toys import save_tiny_causal_lm, tiny_bart, tiny_gpt2, tiny_llama, tiny_t5, word_tokenizer, write_rows
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from accord.artifacts import read_json, read_jsonl
 from accord.candidates.decode import decode_stage
 from accord.candidates.generate import generate_stage
 from accord.candidates.generators.blender import STRATEGIES, BlenderJointGenerator
@@ -16,6 +15,7 @@ from accord.candidates.generators.multiesc import MultiEscGenerator
 from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.candidates.strategies import chosen_strategies, prompt_for, with_strategy
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_json, read_jsonl
 from accord.records import CandidateSet, Message, Output, PromptRow
 from toys import save_tiny_causal_lm, tiny_joint, tiny_llama, tiny_multiesc, word_tokenizer, write_rows
 

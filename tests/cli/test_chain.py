@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import read_json
 from accord.cli.main import main
+from accord.json_files import read_json
 from toys import write_toy_run
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import write_jsonl
 from accord.cli.main import build_app, main
+from accord.json_files import write_jsonl
 from accord.preference.inputs import Pooling
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.records import CandidateSet

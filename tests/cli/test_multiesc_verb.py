@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from accord.artifacts import read_jsonl, write_jsonl
 from accord.candidates.generators.load import load_generator
 from accord.candidates.generators.multiesc import STRATEGIES as ALL_STRATEGIES
 from accord.candidates.generators.multiesc import MultiEscGenerator, strategy_token
 from accord.cli.main import main
+from accord.json_files import read_jsonl, write_jsonl
 from accord.records import CandidateSet, Message, Output, PromptRow
 from toys import save_tiny_encoder, tiny_bart, word_tokenizer
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import write_jsonl
 from accord.cli.main import main
+from accord.json_files import write_jsonl
 from accord.records import PromptRow, Split
 
 SCRATCH = (

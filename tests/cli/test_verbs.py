@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import open_stage, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.cli.main import main
 from accord.cli.output import Finished, interval_text, measurement_blocks, measurement_lines, show_stage
+from accord.json_files import write_json, write_jsonl
 
 AGREEMENT = {
     "n_items": 2,

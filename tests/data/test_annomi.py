@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from accord.artifacts import read_json
 from accord.data.dialogues import History
 from accord.data.labels import build_votes
 from accord.data.prepare import prepare_stage
@@ -17,6 +16,7 @@ from accord.data.schemes import SCHEMES
 from accord.data.settings import PrepareSettings
 from accord.data.sources.annomi import PUBLISHED, read_annomi
 from accord.errors import DataError
+from accord.json_files import read_json
 from accord.records import Annotation, Message
 from data_dir import corpus_dir
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json
 from accord.data.labels import build_votes
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import Prepared, load_prepared
@@ -15,6 +14,7 @@ from accord.data.schemes import SCHEMES
 from accord.data.settings import PrepareSettings
 from accord.data.sources.convabuse import read_convabuse
 from accord.errors import DataError
+from accord.json_files import read_json
 from accord.records import Message
 from data_dir import corpus_dir
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
 from accord.candidates.prompts import read_prompts
 from accord.cli.main import main
 from accord.data.dialogues import History
@@ -16,6 +15,7 @@ from accord.data.prompts import PromptReading, select_prompts, split_prompts
 from accord.data.settings import PrepareSettings
 from accord.data.sources.esconv import read_esconv
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json, read_jsonl
 from accord.records import CandidateSet, Message, Output, PromptRow
 from data_dir import corpus_dir
 from toys import save_tiny_causal_lm

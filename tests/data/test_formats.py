@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from accord.artifacts import read_json
 from accord.data.aggregation import majority_label
 from accord.data.labels import build_votes
 from accord.data.parquet import parquet_rows
@@ -25,6 +24,7 @@ from accord.data.schema import read_items
 from accord.data.schemes import SCHEMES, LabelScheme
 from accord.data.settings import PrepareSettings
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json
 from accord.records import Annotation, Item, Message
 
 YES_NO = SCHEMES["yes-no"]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json
 from accord.data.dialogues import History
 from accord.data.labels import build_votes
 from accord.data.prepare import prepare_stage
@@ -17,6 +16,7 @@ from accord.data.schemes import MI_CLASSES, SCHEMES
 from accord.data.settings import PrepareSettings
 from accord.data.sources.mi import PUBLISHED, read_mi
 from accord.errors import DataError
+from accord.json_files import read_json
 from accord.records import Annotation, Message
 
 CASES = Path(__file__).parents[1] / "cases" / "mi"

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
 from accord.cli.main import main
 from accord.data.labels import build_votes, consensus_shares
 from accord.data.prepare import prepare_stage
@@ -17,6 +16,7 @@ from accord.data.schemes import SCHEMES
 from accord.data.settings import PrepareSettings
 from accord.data.sources.mic import PUBLISHED, read_mic, read_mic_prompts
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_json, read_jsonl
 from accord.records import Annotation, PromptRow
 
 CASES = Path(__file__).parents[1] / "cases" / "mic"

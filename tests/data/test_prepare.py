@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import MANIFEST_FILE, read_json
+from accord.artifacts import MANIFEST_FILE
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.errors import ArtifactError, ConfigError, DataError
+from accord.json_files import read_json
 
 HEADER = "id,prompt,completion,annotator,label,group\n"
 ROWS = "".join(

@@ -3,10 +3,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from accord.artifacts import write_jsonl
 from accord.data.prepared import load_prepared
 from accord.data.schemes import SCHEMES
 from accord.errors import ArtifactError, DataError
+from accord.json_files import write_jsonl
 from accord.records import Annotation, Item
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import read_json
 from accord.data.labels import build_votes
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.data.traits import annotators_with, load_traits, read_traits
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_json
 
 TRAITS = {"a1": {"country": "uk", "age": "30-39"}, "a2": {"country": "kenya"}, "a3": {}}
 LABELS = "id,prompt,completion,annotator,label\n" + "".join(

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
 from accord.demo.panel import true_acceptance
 from accord.demo.run import N_DEV, N_TEST, demo_splits, run_demo
 from accord.demo.study import METRICS, PromptMeans, run_study, study_results
+from accord.json_files import read_json, read_jsonl
 from accord.pipeline import COMPARISONS, SYSTEMS, PipelineSettings, Run
 from accord.records import Output
 from toys import save_tiny_causal_lm, save_tiny_encoder

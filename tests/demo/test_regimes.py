@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from accord.artifacts import read_jsonl
 from accord.data.prepared import load_prepared
 from accord.demo.pack import demo_items
 from accord.demo.panel import panel_acceptance
 from accord.demo.regimes import REGIMES, Regime, Truth, main, regime_items, regime_logits
+from accord.json_files import read_jsonl
 
 
 def votes_of(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import write_jsonl
 from accord.errors import ConfigError, DataError
 from accord.evaluation.compare import Comparing, Verdict, compare, compare_evaluated, headline, verdicts
 from accord.evaluation.evaluate import evaluate_stage
 from accord.evaluation.measure import Comparison
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import write_jsonl
 from accord.records import Output
 from toy_systems import SystemWriter, system_writer
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from accord.artifacts import read_json, read_jsonl, write_jsonl
 from accord.errors import ArtifactError, ConfigError, DataError
 from accord.evaluation.evaluate import evaluate_stage, measure_values
 from accord.evaluation.measure import Resampling, measure_levels
 from accord.evaluation.outputs import build_output_table, read_values, smallest_n_samples
 from accord.evaluation.settings import EvaluateSettings
 from accord.evaluation.tables import number_text
+from accord.json_files import read_json, read_jsonl, write_jsonl
 from accord.records import Measurement, Output
 from accord.statistics.significance import holm
 from toy_systems import SystemWriter, system_writer

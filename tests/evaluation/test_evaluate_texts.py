@@ -8,7 +8,6 @@ import pytest
 import sacrebleu
 from hypothesis import given, settings
 
-from accord.artifacts import read_json
 from accord.errors import ConfigError, DataError
 from accord.evaluation import evaluate as evaluate_module
 from accord.evaluation.evaluate import evaluate_stage, evaluate_texts, measure_metrics, metric_inputs
@@ -16,6 +15,7 @@ from accord.evaluation.metrics.all import METRICS, PAIRED
 from accord.evaluation.metrics.texts import Texts
 from accord.evaluation.outputs import build_output_table
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import read_json
 from metric_texts import CORPORA, ODD, Corpus, output, toy_corpus
 from toy_systems import system_writer
 

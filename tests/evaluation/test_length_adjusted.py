@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json, write_jsonl
 from accord.errors import ConfigError
 from accord.evaluation.evaluate import evaluate_stage
 from accord.evaluation.measure import Measured, Resampling, compare_systems, difference_measurements, with_holm
 from accord.evaluation.metrics.length_adjusted import NAME, half_intercept, length_adjusted_statistics, mirrored
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import read_json, write_jsonl
 from toy_systems import system_writer
 from toys import tiny_bert, word_tokenizer
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json
 from accord.errors import ConfigError, DataError
 from accord.evaluation.evaluate import evaluate_stage
 from accord.evaluation.rated import Scale, read_ratings
@@ -23,6 +22,7 @@ from accord.evaluation.ratings import (
 )
 from accord.evaluation.ratings_model import ALL, measure_model
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import read_json
 from accord.rating.forms import load_form, write_form
 
 HOW = RatingResampling(n_resamples=400, level=0.95, seed=0)

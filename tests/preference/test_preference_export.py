@@ -12,10 +12,11 @@ import torch
 from scipy.special import expit
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from accord.artifacts import read_json, require_complete
+from accord.artifacts import require_complete
 from accord.data.prepare import prepare_stage
 from accord.data.settings import PrepareSettings
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json
 from accord.preference.export import (
     CLASSIFIER_HEADS,
     as_classifier,

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from transformers import AutoConfig, AutoModel, DistilBertConfig, DistilBertModel
 
-from accord.artifacts import read_json, require_complete
+from accord.artifacts import require_complete
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json
 from accord.preference import fit
 from accord.preference.fit import fit_stage
 from accord.preference.labelled import in_groups, label_items

@@ -7,8 +7,8 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from accord.artifacts import read_json, write_json
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json, write_json
 from accord.preference.lexical import ANALYSIS, PENALTIES, LexicalFit, fit_lexical, load_lexical, save_lexical
 
 COMPLETIONS = [

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from accord.artifacts import read_json, require_complete
+from accord.artifacts import require_complete
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.errors import ConfigError
+from accord.json_files import read_json
 from accord.preference.fit import fit_stage
 from accord.preference.labelled import label_items
 from accord.preference.objectives import prior_logps

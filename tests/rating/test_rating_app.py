@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from accord.artifacts import write_jsonl
+from accord.json_files import write_jsonl
 from accord.rating.admin import overview
 from accord.rating.annotators import invite_until
 from accord.rating.draft import StudyInputs

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import write_jsonl
+from accord.json_files import write_jsonl
 from accord.rating.annotators import delete_annotator, revoke
 from accord.rating.assignment import (
     HELD_SECONDS,

@@ -15,8 +15,8 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from accord.artifacts import write_jsonl
 from accord.errors import ConfigError
+from accord.json_files import write_jsonl
 from accord.rating.annotators import revoke
 from accord.rating.app import build_app
 from accord.rating.draft import StudyInputs

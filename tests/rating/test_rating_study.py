@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import write_jsonl
 from accord.errors import AccordError, ArtifactError, ConfigError, DataError
+from accord.json_files import write_jsonl
 from accord.rating.annotators import delete_annotator, invite_until, read_annotators, revoke
 from accord.rating.draft import StudyInputs, read_checks
 from accord.rating.forms import load_form

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.artifacts import read_json
 from accord.cli.main import main
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json
 from accord.recovery.recover import recover_stage
 from accord.recovery.settings import RecoverSettings
 from toys import write_rows

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accord.artifacts import MANIFEST_FILE, read_json
+from accord.artifacts import MANIFEST_FILE
 from accord.cli.main import main
 from accord.data.prepare import prepare_stage
 from accord.data.settings import PrepareSettings
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_json
 from accord.recovery import budget, estimates, panel
 from accord.recovery.hide import Estimate, Hiding
 from accord.recovery.recover import recover_stage

@@ -10,9 +10,9 @@ import torch
 from scipy.special import logit
 
 import accord.recovery.simulation as simulation
-from accord.artifacts import read_json, read_jsonl
 from accord.config import build_settings, read_config
 from accord.errors import ConfigError
+from accord.json_files import read_json, read_jsonl
 from accord.preference.head import fit_objectives
 from accord.preference.reading import Reading
 from accord.recovery.settings import Contender, SimulatedCell, SimulationSettings

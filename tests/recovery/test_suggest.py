@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from accord.artifacts import open_stage, read_json, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.cli.main import main
 from accord.data.prepare import prepare_stage
 from accord.data.prepared import load_prepared
 from accord.data.settings import PrepareSettings
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json, write_json, write_jsonl
 from accord.preference.labelled import count_items
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.preference.posterior import fit_prior_strength, posterior_shares

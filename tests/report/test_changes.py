@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import open_stage, write_json, write_jsonl
+from accord.artifacts import open_stage
+from accord.json_files import write_json, write_jsonl
 from accord.records import Output
 from accord.report.changes import Change, changes, changes_section, main_metric
 from accord.report.diversity import diversity_section

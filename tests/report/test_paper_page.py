@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import write_json, write_jsonl
+from accord.json_files import write_json, write_jsonl
 from accord.report.layouts import LAYOUTS, published_rows
 from accord.report.paper import (
     axis_section,

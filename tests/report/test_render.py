@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import require_complete, write_json
+from accord.artifacts import require_complete
 from accord.errors import ArtifactError
+from accord.json_files import write_json
 from accord.report.document import ReportInputs, Section
 from accord.report.render import named_tables, report_stage
 from accord.report.settings import ReportSettings

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from accord.artifacts import open_stage, write_json
+from accord.artifacts import open_stage
+from accord.json_files import write_json
 from accord.records import Measurement
 from accord.report.document import ReportInputs
 from accord.report.settings import ReportSettings

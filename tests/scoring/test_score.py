@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accord.artifacts import read_jsonl, write_jsonl
+from accord.json_files import read_jsonl, write_jsonl
 from accord.preference.model import PreferenceConfig, PreferenceModel
 from accord.preference.predict import load_preference_model
 from accord.records import CandidateSet

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import accord
-from accord.artifacts import read_jsonl, write_jsonl
 from accord.cli.main import main
 from accord.data.prepare import prepare_stage
 from accord.data.settings import PrepareSettings
 from accord.errors import ConfigError
+from accord.json_files import read_jsonl, write_jsonl
 from accord.preference.fit import fit_stage
 from accord.preference.model import PreferenceConfig, PreferenceModel, save_preference_model
 from accord.preference.predict import load_acceptance_model

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
+from accord.json_files import read_json, read_jsonl
 from accord.records import Output
 from accord.report.folders import read_rows
 from accord.sweep.paper import PaperRun, run_paper

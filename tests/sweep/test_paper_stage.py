@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import write_json, write_jsonl
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import write_json, write_jsonl
 from accord.report.paper import read_paper_folder, training_section
 from accord.sweep.paper_stage import PaperGenerator, PaperRow, curve_rows
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from accord.artifacts import read_json, read_jsonl
 from accord.cli.main import main
 from accord.errors import AccordError, ConfigError
+from accord.json_files import read_json, read_jsonl
 from accord.pipeline import PipelineSettings, Run, run_systems
 from accord.records import Output
 from accord.sweep import run as sweep_run

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import two_processes
-from accord.artifacts import read_json, require_complete, write_jsonl
+from accord.artifacts import require_complete
 from accord.data.prepare import prepare_stage
 from accord.data.settings import PrepareSettings
+from accord.json_files import read_json, write_jsonl
 from accord.preference.fit import fit_stage
 from accord.preference.settings import FitSettings
 from accord.records import CandidateSet

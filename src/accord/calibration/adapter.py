@@ -10,11 +10,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from accord.artifacts import read_json, write_json
 from accord.candidates.generators.load import model_folder
 from accord.candidates.generators.protocol import Generator
 from accord.errors import ConfigError
 from accord.files import naming_failed_writes
+from accord.json_files import read_json, write_json
 from accord.randomness import keyed_seed
 
 MODEL_CARD = """---

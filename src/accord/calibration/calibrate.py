@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.artifacts import TIMING_FILE, Stage, open_stage, write_json, write_jsonl
+from accord.artifacts import TIMING_FILE, Stage, open_stage
 from accord.calibration.adapter import SAVE, require_trainable
 from accord.calibration.before_after import before_after
 from accord.calibration.dpo import learn_best_against_worst
@@ -32,6 +32,7 @@ from accord.calibration.samples import with_sampled_score
 from accord.calibration.settings import CalibrateSettings
 from accord.calibration.trained_part import trained_part
 from accord.candidates.generators.load import load_chosen
+from accord.json_files import write_json, write_jsonl
 from accord.pretrained import content_name
 from accord.records import Measurement
 from accord.training.epochs import train_in_epochs

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from accord.artifacts import read_jsonl, require_complete
+from accord.artifacts import require_complete
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.strategies import prompt_for
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_jsonl
 from accord.randomness import keyed_rng
 from accord.records import CandidateSet, Prompt
 from accord.training.held_out import group_of

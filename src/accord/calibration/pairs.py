@@ -8,10 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accord.artifacts import STAGE_FILE, Stage, hash_input, open_stage, read_json, write_json, write_jsonl
+from accord.artifacts import STAGE_FILE, Stage, hash_input, open_stage
 from accord.calibration.examples import read_candidates
 from accord.calibration.settings import PairsSettings
 from accord.errors import AccordError, ArtifactError, ConfigError, DataError
+from accord.json_files import read_json, write_json, write_jsonl
 from accord.preference.predict import load_acceptance_model
 from accord.pretrained import content_name
 from accord.records import SPLITS, CandidateSet, Message, Prompt

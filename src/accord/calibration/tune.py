@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.artifacts import Stage, open_stage, settings_dict, write_json, write_jsonl
+from accord.artifacts import Stage, open_stage, settings_dict
 from accord.calibration.adapter import SAVE, TUNED, require_trainable
 from accord.calibration.before_after import before_after
 from accord.calibration.examples import micro_batches
@@ -33,6 +33,7 @@ from accord.candidates.generators.load import GENERATOR_FOLDER, load_chosen
 from accord.candidates.logps import StateReader
 from accord.candidates.prompts import read_prompts
 from accord.errors import ConfigError, DataError
+from accord.json_files import write_json, write_jsonl
 from accord.pretrained import content_name
 from accord.records import Measurement, PromptRow, Split
 from accord.statistics.resampling import ratio

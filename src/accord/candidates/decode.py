@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from accord.artifacts import Stage, open_stage, read_jsonl, settings_dict, write_json
+from accord.artifacts import Stage, open_stage, settings_dict
 from accord.candidates.diverse_beam import EarlyStopping, Hypothesis, diverse_beams
 from accord.candidates.forced import encoded_after
 from accord.candidates.generators.load import load_chosen
@@ -20,6 +20,7 @@ from accord.candidates.settings import DecodeSettings, GenerateSettings
 from accord.candidates.strategies import chosen_strategies, prompt_for
 from accord.candidates.trimming import trimmed
 from accord.errors import ConfigError
+from accord.json_files import read_jsonl, write_json
 from accord.pretrained import content_name
 from accord.randomness import keyed_rng
 from accord.records import Measurement, Output, PromptRow

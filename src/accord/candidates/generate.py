@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from accord.artifacts import Stage, read_jsonl, write_json
+from accord.artifacts import Stage
 from accord.candidates.decode import beam_groups, completions, count, open_generation, planned
 from accord.candidates.diverse_beam import EarlyStopping, Hypothesis
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.prompts import Plan, read_prompts
 from accord.candidates.settings import GenerateSettings
+from accord.json_files import read_jsonl, write_json
 from accord.records import CandidateSet, PromptRow
 from accord.resumable import map_batches
 

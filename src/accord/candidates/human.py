@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accord.artifacts import open_stage, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.candidates.decode import OUTPUTS_FILE
 from accord.candidates.prompts import read_prompts
 from accord.errors import DataError
+from accord.json_files import write_json, write_jsonl
 from accord.records import Measurement, Output, PromptRow
 
 VERSION = 1

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from accord.artifacts import read_numbered
 from accord.candidates.generators.protocol import Generator
 from accord.candidates.strategies import prompt_for
 from accord.data.prepared import prompts_file
 from accord.errors import DataError
+from accord.json_files import read_numbered
 from accord.records import SPLITS, PromptRow
 from accord.training.batches import padding_share, token_budget_batches
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from accord.artifacts import open_stage, read_jsonl, write_jsonl
+from accord.artifacts import open_stage
 from accord.candidates.select import select_best
 from accord.candidates.settings import RerankSettings
+from accord.json_files import read_jsonl, write_jsonl
 from accord.preference.predict import load_acceptance_model
 from accord.pretrained import content_name
 from accord.records import Output

@@ -27,8 +27,8 @@ def describe(prepared: Path, *, most_contested: int = 5, common: Annotated[Optio
 
 def read_content(folder: Path) -> dict[str, Any]:
     """What a prepared folder says of itself: `agreement` of annotated items, or `prompts`."""
-    from accord.artifacts import read_json
     from accord.data.prepared import AGREEMENT_FILE, COUNTS_FILE
+    from accord.json_files import read_json
 
     if (folder / COUNTS_FILE).is_file():
         return {"prompts": read_json(folder / COUNTS_FILE)}

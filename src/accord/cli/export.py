@@ -25,7 +25,8 @@ def reward(preference: Path, *, common: Annotated[StageOptions, COMMON]) -> None
     Args:
         preference: Folder of `accord fit`, or of its model: --tuning lora --pooling first_token.
     """
-    from accord.artifacts import MANIFEST_FILE, read_json
+    from accord.artifacts import MANIFEST_FILE
+    from accord.json_files import read_json
     from accord.preference.export import export_reward_stage
 
     reused = (common.output_dir / MANIFEST_FILE).is_file()
@@ -58,8 +59,8 @@ def pairs(
         preference: The preference model that scored them: it scores the references too, which then take part like any
             completion. Left out: references take no part.
     """
-    from accord.artifacts import read_json
     from accord.calibration.pairs import export_pairs_stage
+    from accord.json_files import read_json
 
     finished = run_stage(export_pairs_stage, candidates, settings=settings, common=common, preference=preference)
     summary = read_json(finished.folder / "summary.json")

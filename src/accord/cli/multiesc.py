@@ -32,8 +32,8 @@ def generator(
     Args:
         bart: Local path, Hub id, or a folder of `accord tune`.
     """
-    from accord.artifacts import read_json
     from accord.candidates.planning.build import build_multiesc_stage
+    from accord.json_files import read_json
 
     finished = run_stage(build_multiesc_stage, bart, settings=settings, common=common)
     summary = read_json(finished.folder / "summary.json")
@@ -101,8 +101,9 @@ def plan(prompts: Path, *, candidates: Path, feedback: Path, common: Annotated[S
         candidates: Folder of `accord generate --method beam`: sequences of strategies for the prompts to plan.
         feedback: Folder of `accord multiesc feedback`.
     """
-    from accord.artifacts import MANIFEST_FILE, read_json
+    from accord.artifacts import MANIFEST_FILE
     from accord.candidates.planning.plan import plan_stage
+    from accord.json_files import read_json
 
     reused = (common.output_dir / MANIFEST_FILE).is_file()
     folder = plan_stage(

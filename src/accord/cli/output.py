@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accord.artifacts import MANIFEST_FILE, read_json
+from accord.artifacts import MANIFEST_FILE
 from accord.cli.options import StageOptions
+from accord.json_files import read_json
 from accord.training.processes import is_main
 
 RESULTS_FILE = "results.json"

@@ -21,7 +21,7 @@ def recover(
     Args:
         items: Folder of `accord prepare`, or a file that it reads.
     """
-    from accord.artifacts import read_json
+    from accord.json_files import read_json
     from accord.recovery.recover import recover_stage
     from accord.recovery.recovered_tables import summary_lines
 

@@ -24,7 +24,7 @@ def suggest(
         preference: Folder of `accord fit`. If it was fitted on these items, its out-of-fold predictions are taken.
             Without it all items share one prior.
     """
-    from accord.artifacts import read_json
+    from accord.json_files import read_json
     from accord.recovery.suggest import suggest_stage
 
     finished = run_stage(suggest_stage, items, settings=settings, common=common, preference=preference)

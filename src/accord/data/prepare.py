@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from accord.artifacts import Stage, open_stage, write_json, write_jsonl
+from accord.artifacts import Stage, open_stage
 from accord.data.corpora import SOURCES, ItemSource, PromptSource, check_settings
 from accord.data.describe import describe, disagreement_rows
 from accord.data.formats import STANDARD_INPUT, file_name, resolve_format
@@ -34,6 +34,7 @@ from accord.data.settings import PrepareSettings
 from accord.data.splits import assign_splits, split_leaks
 from accord.data.traits import read_traits
 from accord.errors import AccordError, ConfigError, DataError
+from accord.json_files import write_json, write_jsonl
 
 VERSION = 2
 DEFAULT_SCHEME = "acceptable"

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from accord.artifacts import read_jsonl, require_complete
+from accord.artifacts import require_complete
 from accord.data.schemes import LabelScheme, load_scheme
 from accord.errors import DataError
+from accord.json_files import read_jsonl
 from accord.records import Item
 
 ITEMS_FILE = "items.jsonl"

@@ -17,11 +17,12 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from accord.artifacts import open_stage, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.data.prepared import ITEMS_FILE, SCHEME_FILE
 from accord.data.schemes import load_scheme
 from accord.demo.pack import demo_items
 from accord.demo.panel import panel, panel_acceptance, rules_markdown
+from accord.json_files import write_json, write_jsonl
 from accord.randomness import keyed_rng
 from accord.records import Annotation, Item
 

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from accord.artifacts import open_stage, read_jsonl, write_jsonl
+from accord.artifacts import open_stage
 from accord.calibration.settings import CalibrateSettings
 from accord.candidates.settings import DecodeSettings, GenerateSettings, RerankSettings
 from accord.data.settings import PrepareSettings
 from accord.demo.pack import demo_items, demo_prompts
 from accord.demo.panel import rules_markdown, true_acceptance
+from accord.json_files import read_jsonl, write_jsonl
 from accord.pipeline import Measure, PipelineSettings, Run, run_pipeline
 from accord.preference.settings import FitSettings
 from accord.randomness import keyed_rng

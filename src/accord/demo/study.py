@@ -13,8 +13,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from accord.artifacts import open_stage, write_json
+from accord.artifacts import open_stage
 from accord.demo.run import run_demo
+from accord.json_files import write_json
 from accord.pipeline import COMPARISONS, SYSTEMS, Run
 from accord.randomness import keyed_rng
 from accord.records import Measurement

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from accord.artifacts import read_json, read_jsonl, require_complete
+from accord.artifacts import require_complete
 from accord.errors import ConfigError
 from accord.evaluation.evaluate import measure_metrics, measure_values, metric_inputs, metric_names, resampling
 from accord.evaluation.measure import SURE, Comparison, compare_systems, difference_measurements, n_tests
@@ -22,6 +22,7 @@ from accord.evaluation.tables import (
     number_text,
     resampled_unit,
 )
+from accord.json_files import read_json, read_jsonl
 from accord.ranges import check_numbers
 from accord.records import Measurement, Output
 

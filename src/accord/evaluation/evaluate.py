@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from accord.artifacts import Stage, hash_input, open_stage, write_json, write_jsonl
+from accord.artifacts import Stage, hash_input, open_stage
 from accord.errors import ConfigError, DataError
 from accord.evaluation.measure import (
     SURE,
@@ -49,6 +49,7 @@ from accord.evaluation.ratings import (
 from accord.evaluation.ratings_model import measure_model
 from accord.evaluation.settings import EvaluateSettings
 from accord.evaluation.tables import build_sheet, write_tables
+from accord.json_files import write_json, write_jsonl
 from accord.pretrained import content_name
 from accord.progress import progress
 from accord.records import Measurement, Output

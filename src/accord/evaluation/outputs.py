@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from accord.artifacts import read_jsonl, read_numbered
 from accord.errors import ConfigError, DataError
 from accord.evaluation.metrics.metric import is_empty
+from accord.json_files import read_jsonl, read_numbered
 from accord.records import Output
 
 OUTPUTS_FILE = "outputs.jsonl"

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from accord.artifacts import read_numbered
 from accord.config import read_config
 from accord.errors import ConfigError, DataError
 from accord.evaluation.outputs import SEPARATOR, OutputKey
+from accord.json_files import read_numbered
 from accord.records import Annotation, Prompt
 from accord.statistics.agreement import Level
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from accord.artifacts import read_json, replacing
 from accord.evaluation.measure import SURE, TEST_MARKS, TWO_WAY, Comparison, n_tests
 from accord.evaluation.outputs import SEPARATOR
+from accord.json_files import read_json, replacing
 from accord.records import Measurement
 
 DAGGER = "†"

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from accord.artifacts import Stage, open_stage, write_json
+from accord.artifacts import Stage, open_stage
 from accord.errors import AccordError, ConfigError
+from accord.json_files import write_json
 from accord.preference.card import reward_card
 from accord.preference.model import PreferenceHead, PreferenceModel
 from accord.preference.predict import LoadedPreferenceModel, acceptance_logits, load_preference_model, predict_logits

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from accord.artifacts import read_json, write_json
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json, write_json
 from accord.records import Prompt
 
 LEXICAL_MODEL = "lexical:tfidf"

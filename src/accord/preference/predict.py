@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.special import logsumexp
 
-from accord.artifacts import MANIFEST_FILE, STAGE_FILE, read_json, require_complete
+from accord.artifacts import MANIFEST_FILE, STAGE_FILE, require_complete
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json
 from accord.preference import lexical
 from accord.preference.inputs import EncodedPair, PairEncoder, Sequence1d, collate
 from accord.preference.model import MODEL_TYPE, PreferenceModel

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from accord.artifacts import Stage, write_json, write_jsonl
+from accord.artifacts import Stage
+from accord.json_files import write_json, write_jsonl
 from accord.preference.labelled import LabelledItems
 from accord.preference.measure import (
     calibration_figures,

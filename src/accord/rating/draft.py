@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from accord.artifacts import read_numbered
 from accord.errors import ConfigError, DataError
 from accord.evaluation.outputs import OutputTable, read_outputs
+from accord.json_files import read_numbered
 from accord.rating.forms import Form, load_form
 from accord.rating.settings import RateSettings
 from accord.records import Output, Prompt

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from accord.artifacts import write_json, write_jsonl
+from accord.json_files import write_json, write_jsonl
 from accord.rating.annotators import annotator_name, read_annotators
 from accord.rating.draft import text_name
 from accord.rating.forms import question_scheme, write_form

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from accord.artifacts import replacing
 from accord.errors import ConfigError
+from accord.json_files import replacing
 from accord.preference.labelled import MIN_SHARE_OF_PAIRS
 from accord.preference.model import PreferenceConfig, PreferenceModel
 from accord.preference.objectives import NEED_PAIRS

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 from jaxtyping import Int
 
-from accord.artifacts import read_jsonl
 from accord.data.labels import annotations_for
 from accord.data.prepare import prepare_scheme, read_source
 from accord.data.prepared import SCHEME_FILE, Prepared, load_prepared
@@ -16,6 +15,7 @@ from accord.data.schemes import load_scheme
 from accord.data.settings import PrepareSettings
 from accord.data.splits import connected_components
 from accord.errors import ConfigError, DataError
+from accord.json_files import read_jsonl
 from accord.preference.labelled import LabelledItems, count_items
 from accord.records import Item
 from accord.recovery.measure import Truth

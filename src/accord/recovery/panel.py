@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from accord.artifacts import Stage, replacing
+from accord.artifacts import Stage
 from accord.data.traits import Traits
+from accord.json_files import replacing
 from accord.randomness import keyed_rng
 from accord.recovery.budget import (
     AnnotationBudget,

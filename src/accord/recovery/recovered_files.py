@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from accord.artifacts import Stage, replacing, write_json, write_jsonl
+from accord.artifacts import Stage
+from accord.json_files import replacing, write_json, write_jsonl
 from accord.randomness import keyed_rng
 from accord.records import Measurement
 from accord.recovery.judged_items import JudgedItems

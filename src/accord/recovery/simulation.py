@@ -19,9 +19,10 @@ import torch.nn.functional as F  # noqa: N812  # the name everybody gives it
 from scipy.special import entr, expit
 from torch import Tensor
 
-from accord.artifacts import open_stage, read_jsonl, write_json
+from accord.artifacts import open_stage
 from accord.config import build_settings, read_config
 from accord.errors import ConfigError
+from accord.json_files import read_jsonl, write_json
 from accord.preference.head import FittedHeads, HeadObjective, HeadTraining, HeadWeights, fit_objectives, predict_head
 from accord.preference.objectives import (
     DPM_OBJECTIVES,

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from accord.artifacts import STAGE_FILE, Stage, hash_input, open_stage, read_jsonl, read_stage, write_json, write_jsonl
+from accord.artifacts import STAGE_FILE, Stage, hash_input, open_stage, read_stage
 from accord.data.prepared import load_prepared
 from accord.errors import AccordError, ArtifactError, ConfigError
+from accord.json_files import read_jsonl, write_json, write_jsonl
 from accord.preference.labelled import LabelledItems, count_items
 from accord.preference.posterior import PosteriorBeta, fit_prior_strength, posterior_beta, shares_of
 from accord.preference.predict import load_acceptance_model

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accord.artifacts import read_jsonl
 from accord.errors import DataError
 from accord.evaluation.evaluate import measure_metrics, metric_inputs, resampling
 from accord.evaluation.measure import Measured, Resampling, measure_levels
 from accord.evaluation.metrics.all import LOWER_IS_BETTER, NEUTRAL
 from accord.evaluation.outputs import OutputTable, build_output_table, smallest_n_samples
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import read_jsonl
 from accord.randomness import keyed_rng
 from accord.records import Measurement, Output
 from accord.report import figures, tables

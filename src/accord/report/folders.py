@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from accord.artifacts import read_json, read_jsonl
 from accord.evaluation.tables import null_as_nan
+from accord.json_files import read_json, read_jsonl
 from accord.records import Measurement, Output
 from accord.report.document import ReportInputs
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accord.artifacts import read_json
+from accord.json_files import read_json
 from accord.records import Measurement
 from accord.report import figures, tables
 from accord.report.document import Figure, ReportInputs, Section

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from accord.artifacts import read_json
 from accord.evaluation.measure import SURE
 from accord.evaluation.metrics.all import LOWER_IS_BETTER, NEUTRAL
 from accord.evaluation.tables import describe_tests, few_seeds_text, null_as_nan, resampled_unit
+from accord.json_files import read_json
 from accord.records import Measurement
 from accord.report import figures, tables
 from accord.report.document import Example, Figure, ReportInputs, Section, Text

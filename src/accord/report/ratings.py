@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from accord.artifacts import read_json
 from accord.evaluation.ratings import RatedScale, interval_of_scale
 from accord.evaluation.ratings_model import ALL
 from accord.evaluation.tables import null_as_nan
+from accord.json_files import read_json
 from accord.records import Measurement
 from accord.report import figures
 from accord.report.document import Figure, ReportInputs, Section

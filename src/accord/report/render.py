@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from accord.artifacts import open_stage, replacing, require_complete
+from accord.artifacts import open_stage, require_complete
+from accord.json_files import replacing
 from accord.report import models, notes, paper, sections, tables
 from accord.report.changes import changes_section
 from accord.report.diversity import diversity_section

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from accord.artifacts import MANIFEST_FILE, STAGE_FILE, read_json, read_jsonl
+from accord.artifacts import MANIFEST_FILE, STAGE_FILE
 from accord.files import read_text
+from accord.json_files import read_json, read_jsonl
 from accord.records import CandidateSet, Output
 from accord.report import figures, tables
 from accord.report.document import Example, Figure, ReportInputs, Section, Text

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accord.artifacts import read_json
 from accord.evaluation.tables import few_seeds_text
+from accord.json_files import read_json
 from accord.records import Measurement
 from accord.report import figures, tables
 from accord.report.document import Figure, ReportInputs, Section

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from accord.artifacts import Stage, open_stage, read_jsonl, write_json
+from accord.artifacts import Stage, open_stage
 from accord.errors import AccordError, DataError
+from accord.json_files import read_jsonl, write_json
 from accord.preference.predict import AcceptanceModel
 from accord.pretrained import content_name
 from accord.records import CandidateSet, Measurement, Prompt

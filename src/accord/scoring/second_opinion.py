@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scipy.special import expit
 
-from accord.artifacts import open_stage, read_jsonl, write_jsonl
+from accord.artifacts import open_stage
+from accord.json_files import read_jsonl, write_jsonl
 from accord.preference.predict import load_acceptance_model
 from accord.pretrained import content_name
 from accord.records import Output

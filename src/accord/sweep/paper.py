@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from accord.artifacts import open_stage, read_jsonl, write_jsonl
+from accord.artifacts import open_stage
 from accord.errors import AccordError
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import read_jsonl, write_jsonl
 from accord.pipeline import Run
 from accord.randomness import keyed_rng
 from accord.records import Output

@@ -14,21 +14,13 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from accord.artifacts import (
-    TIMING_FILE,
-    Stage,
-    open_stage,
-    read_json,
-    read_jsonl,
-    read_numbered,
-    write_json,
-    write_jsonl,
-)
+from accord.artifacts import TIMING_FILE, Stage, open_stage
 from accord.evaluation.evaluate import measure_metrics, metric_inputs, metric_names
 from accord.evaluation.measure import Comparison, corrected
 from accord.evaluation.outputs import read_outputs
 from accord.evaluation.settings import EvaluateSettings
 from accord.evaluation.tables import null_as_nan
+from accord.json_files import read_json, read_jsonl, read_numbered, write_json, write_jsonl
 from accord.randomness import keyed_rng
 from accord.records import CandidateSet, Measurement, Output
 from accord.report.folders import prompt_text

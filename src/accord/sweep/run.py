@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from accord.artifacts import open_stage, read_jsonl, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.errors import AccordError
 from accord.evaluation.settings import EvaluateSettings
+from accord.json_files import read_jsonl, write_json, write_jsonl
 from accord.pipeline import Measure, PipelineSettings, Run, run_systems
 from accord.records import Output
 from accord.sweep.plan import PlannedPoint, SweepPlan, point_settings

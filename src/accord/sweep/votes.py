@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.special import expit
 
-from accord.artifacts import open_stage, read_jsonl, read_numbered, write_json
+from accord.artifacts import open_stage
 from accord.data.prepared import ITEMS_FILE
 from accord.errors import ConfigError
 from accord.evaluation.measure import (
@@ -21,6 +21,7 @@ from accord.evaluation.measure import (
 )
 from accord.evaluation.settings import EvaluateSettings
 from accord.evaluation.tables import Sheet, build_sheet, resampled_unit, write_tables
+from accord.json_files import read_jsonl, read_numbered, write_json
 from accord.records import Item
 from accord.statistics.proper_scores import brier_score, vote_log_loss
 

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.artifacts import MANIFEST_FILE, damage, read_json, sha256_file, write_json
+from accord.artifacts import MANIFEST_FILE, damage, sha256_file
 from accord.errors import ArtifactError
 from accord.files import naming_failed_writes
+from accord.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

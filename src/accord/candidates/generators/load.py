@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from accord.artifacts import STAGE_FILE, read_json, require_complete
+from accord.artifacts import STAGE_FILE, require_complete
 from accord.candidates.generators.blender import BlenderGenerator, BlenderJointGenerator
 from accord.candidates.generators.causal import CausalGenerator
 from accord.candidates.generators.mic import MicGenerator
@@ -16,6 +16,7 @@ from accord.candidates.generators.seq2seq import Seq2SeqGenerator
 from accord.candidates.generators.two_encoder import MODEL_TYPE, register_multiesc
 from accord.candidates.settings import GeneratorSettings
 from accord.errors import ArtifactError, ConfigError
+from accord.json_files import read_json
 from accord.pretrained import generator_kind, load_causal_lm, load_seq2seq_lm, load_tokenizer
 
 GENERATOR_FOLDER = "generator"

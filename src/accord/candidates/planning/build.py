@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from accord.artifacts import open_stage, write_json
+from accord.artifacts import open_stage
 from accord.candidates.generators.emotions import PUNCTUATION, SPECIAL, UNKNOWN, WHERE, Emotion, read_vad
 from accord.candidates.generators.load import GENERATOR_FOLDER, load_generator
 from accord.candidates.generators.multiesc import multiesc_from_bart
 from accord.candidates.planning.settings import MultiEscSettings
 from accord.errors import AccordError, ConfigError
 from accord.files import naming_failed_writes
+from accord.json_files import write_json
 from accord.pretrained import content_name
 from accord.randomness import keyed_seed
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from accord.artifacts import Stage, open_stage, read_jsonl, require_complete, write_json, write_jsonl
+from accord.artifacts import Stage, open_stage, require_complete
 from accord.candidates.generate import CANDIDATES_FILE
 from accord.candidates.generators.emotions import token_emotions
 from accord.candidates.generators.multiesc import STRATEGIES
@@ -26,6 +26,7 @@ from accord.candidates.planning.sequences import sequence_of
 from accord.candidates.planning.settings import FeedbackSettings
 from accord.errors import ArtifactError, DataError
 from accord.files import naming_failed_writes
+from accord.json_files import read_jsonl, write_json, write_jsonl
 from accord.pretrained import content_name, load_encoder, load_model, load_tokenizer
 from accord.randomness import keyed_rng, keyed_seed
 from accord.records import CandidateSet, Measurement, Prompt

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from accord.artifacts import open_stage, write_json, write_jsonl
+from accord.artifacts import open_stage
 from accord.candidates.generators.multiesc import known_strategy
 from accord.candidates.planning.fit_feedback import (
     feedback_input,
@@ -24,6 +24,7 @@ from accord.candidates.planning.sequences import sequence_of
 from accord.candidates.prompts import read_prompts
 from accord.data.prepared import PROMPTS_FILE
 from accord.errors import DataError
+from accord.json_files import write_json, write_jsonl
 from accord.progress import progress
 from accord.records import CandidateSet, PromptRow
 

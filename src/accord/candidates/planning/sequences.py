@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from accord.artifacts import open_stage, write_jsonl
+from accord.artifacts import open_stage
 from accord.candidates.generators.multiesc import STRATEGIES, known_strategy, strategy_token
 from accord.candidates.planning.settings import SequenceSettings
 from accord.candidates.prompts import read_prompts
 from accord.data.prepared import PROMPTS_FILE
 from accord.errors import DataError
+from accord.json_files import write_jsonl
 from accord.records import Message, Prompt, PromptRow
 
 VERSION = 1
