@@ -15,7 +15,10 @@ from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralFo
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from accord.candidates.generators.packed import (
+    PAD_SEGMENT,
     attend_in_blocks,
+    attending_in_blocks,
+    block_bounds,
     pack_rows,
     packed_attention_mask,
     packed_completion_states,
@@ -112,28 +115,54 @@ def test_models_that_cannot_be_packed_are_refused() -> None:
         packed_completion_states(mistral, [[1, 2]], [[[3, 4, 5, 6]]], pad_id=0)
 
 
-@pytest.mark.parametrize("size", [1, 3, 64, 101])
-def test_blocks_of_queries_attend_as_all_at_once_and_see_no_keys_behind_them(size: int) -> None:
-    """Of the square of scores four blocks leave (1 + 2 + 3 + 4) / 16 = 5/8; values and gradients are those of sdpa."""
+@pytest.mark.parametrize(
+    ("segments", "expected"),
+    [
+        ([0, 0, 0], (3,)),
+        ([0, 0, 1, 2, 2, -1, -1], (2, 5)),
+        ([0] * 5 + [1] * 60 + [2] * 68 + [3] * 2, (5, 133, 135)),  # 60 + 68 tokens make a block, with 2 more it is full
+        ([0] * 5 + [1] * 200 + [2] * 7 + [3] * 7, (5, 205, 219)),  # one that is longer stands alone
+    ],
+)
+def test_blocks_hold_whole_completions(segments: list[int], expected: tuple[int, ...]) -> None:
+    assert block_bounds(segments) == expected
+
+
+@pytest.mark.parametrize("n_prompt", [1, 40])
+@pytest.mark.parametrize("sizes", [[[1]], [[30, 70, 50], [140, 3]], [[31] * 20, []]])
+def test_blocks_attend_as_all_at_once(n_prompt: int, sizes: list[list[int]]) -> None:
+    """States and gradients of all but padding are those of sdpa with the whole mask."""
     rng = torch.Generator().manual_seed(0)
-    query = torch.randn(2, 4, size, 8, generator=rng, requires_grad=True)
-    key, value = (torch.randn(2, 2, size, 8, generator=rng, requires_grad=True) for _ in range(2))
-    segments = torch.tensor([[0] * (size // 2) + [1 + n % 3 for n in range(size - size // 2)]] * 2).sort(1).values
-    mask = packed_attention_mask(segments, torch.float32)
-    module = SimpleNamespace(num_key_value_groups=2)
-    with _ScoresCounted() as counted:
+    rows = pack_rows([[1] * n_prompt] * len(sizes), [[[1] * (n + 1) for n in row] for row in sizes], pad_id=0)
+    segment_ids, (n_rows, size) = rows.segment_ids, rows.segment_ids.shape
+    query = torch.randn(n_rows, 4, size, 8, generator=rng, requires_grad=True)
+    key, value = (torch.randn(n_rows, 2, size, 8, generator=rng, requires_grad=True) for _ in range(2))
+    mask = packed_attention_mask(segment_ids, torch.float32)
+    module, config = SimpleNamespace(num_key_value_groups=2), SimpleNamespace(_attn_implementation="sdpa")
+    with attending_in_blocks(config, segment_ids):
+        assert config._attn_implementation != "sdpa"
         found, _ = attend_in_blocks(module, query, key, value, mask, scaling=0.3)
+    assert config._attn_implementation == "sdpa"
     expected, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
-    torch.testing.assert_close(found, expected)
-    weights = torch.randn(found.shape, generator=rng)
+    kept = segment_ids != PAD_SEGMENT
+    torch.testing.assert_close(found[kept], expected[kept])
+    weights = torch.randn(found[kept].shape, generator=rng)
     for one, other in zip(
-        torch.autograd.grad((found * weights).sum(), [query, key, value]),
-        torch.autograd.grad((expected * weights).sum(), [query, key, value]),
+        torch.autograd.grad((found[kept] * weights).sum(), [query, key, value]),
+        torch.autograd.grad((expected[kept] * weights).sum(), [query, key, value]),
         strict=True,
     ):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-    if size == 64:
-        assert counted.n_scores == 2 * 4 * size * size * 5 // 8
+
+
+def test_scores_grow_with_the_number_of_completions_and_not_with_its_square() -> None:
+    """A prompt of 64 and n completions of 33 read as 32: blocks of four, each 128 queries that see 64 + 128 keys."""
+    model = toy_model("llama", "sdpa")
+    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    for n_blocks in (1, 2, 8):
+        with _ScoresCounted() as counted, torch.no_grad():
+            packed_completion_states(model, [[1] * 64], [[[2] * 33] * (4 * n_blocks)], pad_id=0)
+        assert counted.n_scores == layers * heads * (64 * 64 + n_blocks * 128 * (64 + 128))
 
 
 class _ScoresCounted(TorchFunctionMode):

@@ -5,9 +5,10 @@ gives the same numbers as one row per completion, to float tolerance.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, pairwise
+from contextvars import ContextVar
+from itertools import chain, groupby, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +23,9 @@ from accord.errors import ConfigError, DataError
 PROMPT_SEGMENT = 0
 PAD_SEGMENT = -1
 PACKABLE_ATTENTION = ("sdpa", "eager")
-IN_BLOCKS = "accord_packed_in_blocks"
-QUERY_BLOCKS = 4
+IN_BOUNDS = "accord_packed_in_blocks"
+BLOCK_TOKENS = 128
+"""Of completions that attend in one go: their own scores are its square, fewer leave the cores idle."""
 
 
 class PackedRows(NamedTuple):
@@ -133,52 +135,90 @@ def trunk_states(
 ) -> Float[Tensor, " B S D"]:
     """The trunk's last hidden states over packed rows; `inputs` are its input_ids or inputs_embeds."""
     mask = packed_attention_mask(segment_ids, trunk.get_input_embeddings().weight.dtype)
-    with _attending_in_blocks(trunk.config, mask.device):
+    with attending_in_blocks(trunk.config, segment_ids):
         states: Tensor = trunk(
             position_ids=position_ids, attention_mask=mask, use_cache=False, **inputs
         ).last_hidden_state
     return states
 
 
+def block_bounds(segment_ids: Sequence[int]) -> tuple[int, ...]:
+    """Where a row's blocks of queries end: the prompt, then whole completions, at most `BLOCK_TOKENS` tokens each or
+    one completion that is longer. What stands after the last bound is padding, whose states nobody reads."""
+    bounds = [segment_ids.count(PROMPT_SEGMENT)]
+    end = bounds[0]
+    for _, tokens in groupby(segment for segment in segment_ids[end:] if segment != PAD_SEGMENT):
+        size = len(list(tokens))
+        if len(bounds) > 1 and end + size - bounds[-2] <= BLOCK_TOKENS:
+            bounds.pop()
+        end += size
+        bounds.append(end)
+    return tuple(bounds)
+
+
 def attend_in_blocks(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **options: Any
 ) -> tuple[Tensor, None]:
-    """An attention function of transformers: that of `sdpa`, a block of queries at a time.
+    """An attention function of transformers: that of `sdpa`, for each row's prompt and each block of its completions.
 
-    A mask per pair of tokens lets no kernel skip what lies after a token. Here a block of queries is never shown the
-    keys after its last one: of the square of scores four blocks leave five eighths.
+    A mask per pair of tokens lets no kernel skip what it hides. The prompt is plainly causal, and a block of
+    completions is shown the prompt's keys and its own: the scores grow with the number of completions, not with its
+    square. Only under `attending_in_blocks`.
     """
-    size = query.shape[2]
-    ends = [round(number * size / QUERY_BLOCKS) for number in range(QUERY_BLOCKS + 1)]
-    blocks = [
-        sdpa_attention_forward(
-            module,
-            query[:, :, start:end],
-            key[:, :, :end],
-            value[:, :, :end],
-            attention_mask[:, :, start:end, :end],
-            **options,
-        )[0]
-        for start, end in pairwise(ends)
-        if end > start
-    ]
-    return torch.cat(blocks, dim=1), None
+    rows = zip(_BOUNDS.get(), *(part.split(1) for part in (query, key, value, attention_mask)), strict=True)
+    return torch.cat([_attend_row(module, bounds, *parts, options) for bounds, *parts in rows]), None
 
 
-AttentionInterface.register(IN_BLOCKS, attend_in_blocks)
-AttentionMaskInterface.register(IN_BLOCKS, sdpa_mask)
+def _attend_row(
+    module: Any,
+    bounds: tuple[int, ...],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    options: Mapping[str, Any],
+) -> Tensor:
+    """Attention's output [1, S, heads, head size] of one row; 0 for padding."""
+    n_prompt, size = bounds[0], query.shape[2]
+    sizes = [n_prompt, *(end - start for start, end in pairwise(bounds)), size - bounds[-1]]
+    queries, keys, values = (part.split(sizes, dim=2) for part in (query, key, value))
+    causal = {**options, "is_causal": True}
+    found = [sdpa_attention_forward(module, queries[0], keys[0], values[0], None, **causal)[0]]
+    for number, (start, end) in enumerate(pairwise(bounds), start=1):
+        seen = mask[:, :, start:end]
+        found.append(
+            sdpa_attention_forward(
+                module,
+                queries[number],
+                torch.cat([keys[0], keys[number]], dim=2),
+                torch.cat([values[0], values[number]], dim=2),
+                torch.cat([seen[..., :n_prompt], seen[..., start:end]], dim=3),
+                **options,
+            )[0]
+        )
+    found.append(found[0].new_zeros(1, sizes[-1], *found[0].shape[2:]))
+    return torch.cat(found, dim=1)
+
+
+_BOUNDS: ContextVar[Sequence[tuple[int, ...]]] = ContextVar("bounds")
+AttentionInterface.register(IN_BOUNDS, attend_in_blocks)
+AttentionMaskInterface.register(IN_BOUNDS, sdpa_mask)
 
 
 @contextmanager
-def _attending_in_blocks(config: Any, device: torch.device) -> Iterator[None]:
+def attending_in_blocks(config: Any, segment_ids: Int[Tensor, " B S"]) -> Iterator[None]:
     """On a CPU, where scores are computed one after the other, let a trunk of `sdpa` attend by `attend_in_blocks`."""
     before = config._attn_implementation
-    if device.type == "cpu" and before == "sdpa":
-        config._attn_implementation = IN_BLOCKS
+    if segment_ids.device.type != "cpu" or before != "sdpa":
+        yield
+        return
+    token = _BOUNDS.set([block_bounds(row) for row in segment_ids.tolist()])
+    config._attn_implementation = IN_BOUNDS
     try:
         yield
     finally:
         config._attn_implementation = before
+        _BOUNDS.reset(token)
 
 
 def unwrapped(model: Any) -> Any:
