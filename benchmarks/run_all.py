@@ -112,13 +112,14 @@ def run_claims(folder: Path, arguments: argparse.Namespace) -> list[str]:
 
 def run_growth(folder: Path, arguments: argparse.Namespace) -> list[str]:
     """Run accord's side at every scale; the names of those that failed."""
+    rounds = str(arguments.rounds or 1)
     failed = []
     for growth in GROWTH:
         if arguments.only and growth.script not in arguments.only:
             continue
         flags = ("--smoke",) if arguments.smoke else growth.flags
         for scale in SCALES:
-            result = ("--ours", "--rounds", "1", "--scale", str(scale), "--json", str(growth.result(folder, scale)))
+            result = ("--ours", "--rounds", rounds, "--scale", str(scale), "--json", str(growth.result(folder, scale)))
             if not run(growth.script, (*flags, *result)):
                 failed.append(f"{growth.script} at scale {scale}")
     return failed

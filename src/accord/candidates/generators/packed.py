@@ -23,7 +23,7 @@ from accord.errors import ConfigError, DataError
 PROMPT_SEGMENT = 0
 PAD_SEGMENT = -1
 PACKABLE_ATTENTION = ("sdpa", "eager")
-IN_BOUNDS = "accord_packed_in_blocks"
+IN_BLOCKS = "accord_packed_in_blocks"
 BLOCK_TOKENS = 128
 """Of completions that attend in one go: their own scores are its square, fewer leave the cores idle."""
 
@@ -165,23 +165,28 @@ def attend_in_blocks(
     completions is shown the prompt's keys and its own: the scores grow with the number of completions, not with its
     square. Only under `attending_in_blocks`.
     """
-    rows = zip(_BOUNDS.get(), *(part.split(1) for part in (query, key, value, attention_mask)), strict=True)
-    return torch.cat([_attend_row(module, bounds, *parts, options) for bounds, *parts in rows]), None
+    rows = (torch.split(part, 1) for part in (query, key, value, attention_mask))
+    found = [
+        _attend_row(module, *row, bounds=bounds, options=options)
+        for *row, bounds in zip(*rows, _BOUNDS.get(), strict=True)
+    ]
+    return torch.cat(found), None
 
 
 def _attend_row(
     module: Any,
-    bounds: tuple[int, ...],
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor,
+    *,
+    bounds: tuple[int, ...],
     options: Mapping[str, Any],
 ) -> Tensor:
     """Attention's output [1, S, heads, head size] of one row; 0 for padding."""
     n_prompt, size = bounds[0], query.shape[2]
     sizes = [n_prompt, *(end - start for start, end in pairwise(bounds)), size - bounds[-1]]
-    queries, keys, values = (part.split(sizes, dim=2) for part in (query, key, value))
+    queries, keys, values = (torch.split(part, sizes, dim=2) for part in (query, key, value))
     causal = {**options, "is_causal": True}
     found = [sdpa_attention_forward(module, queries[0], keys[0], values[0], None, **causal)[0]]
     for number, (start, end) in enumerate(pairwise(bounds), start=1):
@@ -201,8 +206,8 @@ def _attend_row(
 
 
 _BOUNDS: ContextVar[Sequence[tuple[int, ...]]] = ContextVar("bounds")
-AttentionInterface.register(IN_BOUNDS, attend_in_blocks)
-AttentionMaskInterface.register(IN_BOUNDS, sdpa_mask)
+AttentionInterface.register(IN_BLOCKS, attend_in_blocks)
+AttentionMaskInterface.register(IN_BLOCKS, sdpa_mask)
 
 
 @contextmanager
@@ -213,7 +218,7 @@ def attending_in_blocks(config: Any, segment_ids: Int[Tensor, " B S"]) -> Iterat
         yield
         return
     token = _BOUNDS.set([block_bounds(row) for row in segment_ids.tolist()])
-    config._attn_implementation = IN_BOUNDS
+    config._attn_implementation = IN_BLOCKS
     try:
         yield
     finally:
