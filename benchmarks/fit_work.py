@@ -35,7 +35,11 @@ class Items(NamedTuple):
 
 
 def training_items(n_items: int | None) -> Items:
-    """ConvAbuse's training items where ACCORD_DATA_DIR has them, else made ones with as many votes; the first n."""
+    """ConvAbuse's training items where ACCORD_DATA_DIR has them, else made ones with as many votes.
+
+    Fewer are spread evenly over their order by length, so that texts are as long as in the whole; more are the same
+    ones again.
+    """
     folder = corpus_dir("convabuse")
     if folder is None:
         pairs = made_pairs(n_items or N_ITEMS)
@@ -47,7 +51,10 @@ def training_items(n_items: int | None) -> Items:
     found = build_votes(items, scheme)
     votes = np.stack([found.n_votes - found.n_acceptable, found.n_acceptable], axis=1)
     pairs = [(render_prompt(item.prompt), item.completion) for item in items]
-    chosen = [number % len(pairs) for number in range(n_items or len(pairs))]
+    n_items = n_items or len(pairs)
+    by_length = sorted(range(len(pairs)), key=lambda number: sum(map(len, pairs[number])))
+    step = max(1.0, len(pairs) / n_items)
+    chosen = sorted(by_length[int((number + 0.5) * step) % len(pairs)] for number in range(n_items))
     return Items("ConvAbuse", [pairs[number] for number in chosen], votes[chosen])
 
 
