@@ -241,6 +241,7 @@ def test_heads_on_a_frozen_encoder_read_every_text_once(tmp_path: Path, monkeypa
         return vectors(self, **inputs)
 
     monkeypatch.setattr(PreferenceModel, "vectors", count)
+    monkeypatch.setattr("accord.preference.fit._LAST_FEATURES", {})  # another test's may be of the same items
     fit_stage(prepared, output_dir=tmp_path / "first", settings=settings, seed=0)
     items = toy_items()
     texts = {(item["prompt"], item["completion"]) for item in items}
