@@ -72,6 +72,21 @@ def _is_number(text: str) -> bool:
     return True
 
 
+ANNOMI_OTHER_BEHAVIOURS = (
+    "negotiation",
+    "options",
+    "give information",
+    "therapist input",
+    "closed question",
+    "open question",
+    "question",
+    "simple reflection",
+    "complex reflection",
+    "reflection",
+    "other",
+)
+"""What AnnoMI's annotators call an utterance that gives no advice."""
+
 MI_CLASSES = {
     "advise with permission": "adherent",
     "affirm": "adherent",
@@ -114,33 +129,8 @@ SCHEMES: dict[str, LabelScheme] = {
         LabelScheme(name="no-advice", labels=("advice", "no advice"), acceptable=("no advice",), question="advice"),
         LabelScheme(
             name="annomi-behaviours",
-            labels=(
-                "advice",
-                "negotiation",
-                "options",
-                "give information",
-                "therapist input",
-                "closed question",
-                "open question",
-                "question",
-                "simple reflection",
-                "complex reflection",
-                "reflection",
-                "other",
-            ),
-            acceptable=(
-                "negotiation",
-                "options",
-                "give information",
-                "therapist input",
-                "closed question",
-                "open question",
-                "question",
-                "simple reflection",
-                "complex reflection",
-                "reflection",
-                "other",
-            ),
+            labels=("advice", *ANNOMI_OTHER_BEHAVIOURS),
+            acceptable=ANNOMI_OTHER_BEHAVIOURS,
             question="behaviour",
         ),
         # Scruples dilemmas: of two actions, how the one that is the completion compares with the other.
