@@ -85,18 +85,16 @@ def compared(shape: str, tuning: str, arguments: argparse.Namespace) -> Claim:
 
 
 def operations_told(model: Any, work: Mapping[str, int], seconds: Sequence[float]) -> dict[str, float]:
-    """Operations of a step on paper, of either side: accord reads each prompt once, the usual way for each completion.
-
-    A causal model reads a completion without its last token, and the prompt's last one gives the first one's logits.
-    """
-    weights = weights_of(model)
-    n_prompts, n_completions = work["n_prompts"], work["n_candidates"] + 1
-    output = n_prompts * n_completions * work["completion_tokens"]
-    completion = output if model.config.is_encoder_decoder else output - n_prompts * n_completions
-    prompt = n_prompts * work["prompt_tokens"]
+    """Operations of a step on paper: accord reads a prompt once, the usual way once for each completion."""
+    weights, each = weights_of(model), work["n_candidates"] + 1
     ours, theirs = (
-        weights.tera(prompt=prompt * times, completion=completion, output=output, operations=TRAINED)
-        for times in (1, n_completions)
+        weights.tera(
+            prompt_tokens=work["n_prompts"] * work["prompt_tokens"] * times,
+            n_completions=work["n_prompts"] * each,
+            tokens_each=work["completion_tokens"],
+            operations=TRAINED,
+        )
+        for times in (1, each)
     )
     rate = 1000 * ours / statistics.median(seconds)
     return {"TFLOP on paper": ours, "the peer's": theirs, "ratio on paper": theirs / ours, "accord's GFLOP/s": rate}

@@ -165,12 +165,12 @@ class Theirs:
 
 def operations_told(ours: Ours, seconds: Sequence[float]) -> dict[str, float]:
     """Operations on paper: each prompt read once without padding, and K completions of it."""
-    model = ours.generator.model
-    weights = weights_of(model)
-    n_rows, lengths = ours.work["n_prompts"] * ours.work["n_candidates"], list(map(len, ours.prompts))
-    output = n_rows * ours.work["max_new_tokens"]
-    completion = output if model.config.is_encoder_decoder else output - n_rows
-    own = weights.tera(prompt=sum(lengths), completion=completion, output=output, operations=FORWARD)
+    own = weights_of(ours.generator.model).tera(
+        prompt_tokens=sum(map(len, ours.prompts)),
+        n_completions=ours.work["n_prompts"] * ours.work["n_candidates"],
+        tokens_each=ours.work["max_new_tokens"],
+        operations=FORWARD,
+    )
     rate = 1000 * own / statistics.median(seconds)
     return {"TFLOP on paper": own, "accord's GFLOP/s": rate}
 

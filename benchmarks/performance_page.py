@@ -95,7 +95,9 @@ def render_growth(claims: Sequence[Claim]) -> str:
 def growth_cell(claim: Claim | None) -> str:
     if claim is None:
         return "–"
-    return f"{seconds(claim['ours_seconds'])}, {mebibytes(claim, 'ours')}"
+    n_runs = len(claim["ours_seconds"])
+    of_runs = f" of {n_runs} runs" if n_runs > 1 else ""
+    return f"{seconds(claim['ours_seconds'])}{of_runs}, {mebibytes(claim, 'ours')}"
 
 
 def linear_share(found: Mapping[tuple[str, int], Claim], path: str, scales: Sequence[int]) -> str:

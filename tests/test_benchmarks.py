@@ -140,14 +140,16 @@ def test_a_claim_measured_anew_replaces_its_row_and_no_other(tmp_path: Path) -> 
     ("shape", "expected"),
     [
         # three layers: q and o 48·48, k and v 48·16, three of 48·64 in the feed-forward block
-        ("smollm2-135m", (3 * 15_360, 3 * 15_360, 500 * 48)),
+        ("smollm2-135m", (3 * 15_360, 3 * 15_360, 500 * 48, 1)),
         # three layers: q, k, v, o of 32·32, a block of 2·32·64; the decoder's k and v over the prompt read prompts
-        ("t5-small", (3 * (8_192 + 2_048), 3 * (4_096 + 2_048 + 4_096), 500 * 32)),
-        ("bart-base", (2 * (4_096 + 2 * 32 * 3_072 + 2_048), 2 * (4_096 + 2_048 + 2 * 32 * 3_072), 500 * 32)),
+        ("t5-small", (3 * (8_192 + 2_048), 3 * (4_096 + 2_048 + 4_096), 500 * 32, 0)),
+        ("bart-base", (2 * (4_096 + 2 * 32 * 3_072 + 2_048), 2 * (4_096 + 2_048 + 2 * 32 * 3_072), 500 * 32, 0)),
     ],
 )
-def test_weights_are_counted_by_the_tokens_that_meet_them(shape: str, expected: tuple[int, int, int]) -> None:
+def test_weights_are_counted_by_the_tokens_that_meet_them(shape: str, expected: tuple[int, int, int, int]) -> None:
     weights = weights_of(build_model(shape, smoke=True))
     assert tuple(weights) == expected
-    in_all = expected[0] + 2 * expected[1] + 3 * expected[2]
-    assert weights.tera(prompt=1, completion=2, output=3, operations=2) == pytest.approx(2e-12 * in_all)
+    prompt, completion, output, unread = expected
+    in_all = 7 * prompt + 2 * ((3 - unread) * completion + 3 * output)
+    found = weights.tera(prompt_tokens=7, n_completions=2, tokens_each=3, operations=2)
+    assert found == pytest.approx(2e-12 * in_all)
